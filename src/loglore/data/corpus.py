@@ -1,0 +1,88 @@
+"""Rows of interpretable log questions to a pretraining corpus, held-out events left out.
+
+A row names the templates it speaks of (`meta.template`, `meta.templates`); one that names a template of a held-out
+chunk would teach the answer of a test row, and is counted and left out.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loglore.data.files import Row, read_rows
+from loglore.data.formats import numbered, to_corpus
+from loglore.errors import InputError
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training and validation rows `{"text", "meta"}` and how many rows were left out, by reason."""
+
+    train: list[Row]
+    validation: list[Row]
+    left_out: dict[str, int]
+
+
+def held_out_templates(chunks: Path, splits: Iterable[str] = ("validation", "test")) -> set[str]:
+    """Keys of all templates that occur in chunks of these splits (rows of a `chunks.jsonl`)."""
+    keys: set[str] = set()
+    for place, row in numbered(read_rows(chunks), chunks):
+        if "split" not in row or "templates" not in row:
+            raise InputError(f"{place}: expected the fields `split` and `templates`, found {sorted(row)}")
+        if row["split"] in splits:
+            keys.update(row["templates"])
+    return keys
+
+
+def build_corpus(
+    rows: Path, held_out: set[str], validation_share: float, seed: int, max_characters: int | None
+) -> Corpus:
+    """Convert, drop rows about held-out templates, shuffle, cut to `max_characters`, split by template.
+
+    Args:
+        rows: file of nlplog or corpus rows.
+        held_out: template keys that must not occur.
+        validation_share: share of templates, 0 to 0.5, whose rows go to validation.
+        seed: of the shuffle and the split.
+        max_characters: stop adding training rows at this many characters; None for all.
+
+    Raises:
+        InputError: a damaged row (named), or nothing left.
+    """
+    left_out: Counter[str] = Counter()
+    kept: list[Row] = []
+    for place, row in numbered(read_rows(rows), rows):
+        try:
+            text = to_corpus(row)
+        except InputError as fault:
+            raise InputError(f"{place}: {fault}") from None
+        meta = row.get("meta", {})
+        if held_out & {meta.get("template"), *meta.get("templates", [])}:
+            left_out["speaks of a held-out event"] += 1
+        else:
+            kept.append({"text": text, "meta": meta})
+    order = np.random.default_rng(seed).permutation(len(kept))
+    shuffled = [kept[number] for number in order]
+    topics = list(dict.fromkeys(_topic(row) for row in shuffled))
+    validation_topics = set(topics[: round(len(topics) * validation_share)])
+    validation = [row for row in shuffled if _topic(row) in validation_topics]
+    train = [row for row in shuffled if _topic(row) not in validation_topics]
+    short = _cut(train, max_characters)
+    if len(short) < len(train):
+        left_out["beyond max_characters"] = len(train) - len(short)
+    if not short:
+        raise InputError(f"{rows}: no row is left for training ({dict(left_out)})")
+    return Corpus(short, validation, dict(left_out))
+
+
+def _topic(row: Row) -> str:
+    return str(row["meta"].get("template", row["text"]))
+
+
+def _cut(rows: list[Row], max_characters: int | None) -> list[Row]:
+    if max_characters is None:
+        return rows
+    total = np.cumsum([len(row["text"]) for row in rows])
+    return rows[: int(np.searchsorted(total, max_characters, side="right"))]

@@ -1,0 +1,169 @@
+"""Run a recipe: job after job, each in a folder of its own, finished ones skipped, an interrupted one continued.
+
+A job is done when its `report.json` carries the fingerprint of today's spec, inputs and package version, and its
+outputs are unchanged. One run folder belongs to one runner at a time (a lock file says so).
+"""
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from loglore import __version__
+from loglore.errors import InputError, JobError
+from loglore.hub import models as hub
+from loglore.jobs import recipes
+from loglore.jobs.kinds import function, spec_class
+from loglore.jobs.recipes import Job, Recipe
+from loglore.runs import fingerprint
+from loglore.runs.files import read_json
+from loglore.runs.folder import RunFolder
+from loglore.runs.spec import Spec
+from loglore.runs.telemetry import peak_memory, sampled
+
+Say = Callable[[str], None]
+
+
+def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict[str, dict[str, Any]]:
+    """Run every job of a recipe that is not done.
+
+    Args:
+        recipe: what to run.
+        folder: run folder of the recipe; job NAME works in `folder/NAME`.
+        say: takes one line a job.
+        only: run this job alone; the jobs it refers to must be done.
+
+    Returns:
+        Reports by job name.
+
+    Raises:
+        InputError: bad spec or input. JobError: a job failed, or the folder is in use.
+    """
+    if only is not None and only not in [job.name for job in recipe.jobs]:
+        raise InputError(f"{recipe.path}: no job {only!r}; jobs: {', '.join(job.name for job in recipe.jobs)}")
+    reports: dict[str, dict[str, Any]] = {}
+    outputs: dict[str, dict[str, Path]] = {}
+    with _locked(folder):
+        for number, job in enumerate(recipe.jobs, 1):
+            report = _run_job(
+                job, recipe, folder, outputs, _titled(say, f"[{number}/{len(recipe.jobs)}] {job.name}"), only
+            )
+            if report is None:
+                continue
+            reports[job.name] = report
+            outputs[job.name] = _output_paths(folder / job.name, report)
+    return reports
+
+
+def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
+    """Run one job from a YAML spec file, in `folder`; returns its report. Errors as `run`."""
+    values = recipes.read_yaml(path)
+    job = recipes.job_of(path, kind, {**values, "kind": kind})
+    recipe = Recipe(kind, path, (job,))
+    with _locked(folder):
+        report = _run_job(job, recipe, folder, {}, say, None)
+    if report is None:
+        raise InputError(f"{path}: a spec of one job cannot refer to other jobs")
+    return report
+
+
+def _run_job(
+    job: Job, recipe: Recipe, folder: Path, outputs: dict[str, dict[str, Path]], say: Say, only: str | None
+) -> dict[str, Any] | None:
+    missing = [name for name, _ in job.references() if name not in outputs]
+    if missing:
+        if only == job.name:
+            raise InputError(f"job {job.name} needs {', '.join(missing)} to be done first")
+        return None
+    spec = spec_class(job.kind, str(recipe.path)).parse(
+        recipes.resolve(job, recipe, outputs), f"{recipe.path}: job {job.name}"
+    )
+    mark = _fingerprint(job, spec)
+    done = _done(folder / job.name, mark)
+    if done is not None:
+        say("done before, skipped")
+        return done
+    if only is not None and only != job.name:
+        return None
+    _clear_if_other(folder / job.name, mark)
+    context = RunFolder(
+        folder / job.name, {"kind": job.kind, "fingerprint": mark, "spec": spec.model_dump(mode="json")}
+    )
+    say(f"{job.kind} …")
+    start = time.monotonic()
+    context.event("job started")
+    with sampled(context):
+        result = function(job.kind)(spec, context)
+    seconds = time.monotonic() - start
+    report = {**result, "job": {"kind": job.kind, "fingerprint": mark, "seconds": round(seconds, 1)}}
+    report["job"]["outputs"] = {
+        name: fingerprint.of_path(path) for name, path in _output_paths(context.path, report).items() if name != "run"
+    }
+    report["job"]["peak_memory"] = peak_memory(context)
+    report["job"]["version"] = __version__
+    if job.publish:
+        report["job"]["published"] = _publish(job, context.path, report)
+    context.finish(report)
+    context.event("job finished", seconds=round(seconds, 1))
+    say(f"done in {seconds:.1f} s" + (f", published as {report['job']['published']}" if job.publish else ""))
+    return report
+
+
+def _titled(say: Say, title: str) -> Say:
+    return lambda text: say(f"{title}: {text}")
+
+
+def _fingerprint(job: Job, spec: Spec) -> str:
+    """Of kind, package version, spec values, and the content (not the place) of everything the job reads."""
+    values = spec.model_dump(mode="json")
+    for name, paths in spec.inputs().items():
+        values[name] = [fingerprint.of_path(path) for path in paths]
+    return fingerprint.of_value([job.kind, __version__, values])
+
+
+def _done(folder: Path, mark: str) -> dict[str, Any] | None:
+    path = folder / "report.json"
+    if not path.exists():
+        return None
+    report: dict[str, Any] = read_json(path)
+    if report["job"]["fingerprint"] != mark:
+        return None
+    for name, output in _output_paths(folder, report).items():
+        if name != "run" and (not output.exists() or fingerprint.of_path(output) != report["job"]["outputs"][name]):
+            return None
+    return report
+
+
+def _clear_if_other(folder: Path, mark: str) -> None:
+    """Keep what an interrupted run of the same work left; remove what belongs to other inputs or is spoiled."""
+    kept = folder / "spec.json"
+    if folder.exists() and (
+        (folder / "report.json").exists() or not kept.exists() or read_json(kept)["fingerprint"] != mark
+    ):
+        shutil.rmtree(folder)
+
+
+def _output_paths(folder: Path, report: dict[str, Any]) -> dict[str, Path]:
+    return {"run": folder, **{name: folder / path for name, path in report["outputs"].items()}}
+
+
+def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
+    outputs = _output_paths(folder, report)
+    if "model" not in outputs:
+        raise InputError(f"job {job.name}: `publish` needs an output `model`; outputs: {', '.join(report['outputs'])}")
+    version = hub.add(str(job.publish), outputs["model"], {"job": job.name, "kind": job.kind})
+    return f"{version.name}@{version.version}"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JobError(f"{folder}: another run is working in this folder; wait for it or stop it") from None
+        yield

@@ -1,0 +1,102 @@
+"""Load and save models: Hugging Face folders and GGUF files.
+
+The dtype is always the caller's: `from_pretrained` would keep a bf16 checkpoint in bf16, and full training in bf16
+has no fp32 master weights.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loglore.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def load_model(path: Path, dtype: str = "float32", attention: str = "sdpa") -> "PreTrainedModel":
+    """Load a causal language model from a Hugging Face folder or a `.gguf` file, in evaluation mode.
+
+    Args:
+        path: folder with `config.json` and safetensors, or a GGUF file (dequantized).
+        dtype: one of `DTYPES`; the dtype of all weights after loading.
+        attention: an attention implementation known to transformers.
+
+    Raises:
+        InputError: nothing loadable there.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            **_source(path), dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
+        )
+    # A model from GGUF remembers its quantization, and save_pretrained then refuses; the weights are plain by now.
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+        model = _rebuilt(model, attention)
+    return model.eval()
+
+
+def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
+    """Load the tokenizer of a Hugging Face folder or a GGUF file."""
+    from transformers import AutoTokenizer
+
+    with quiet():
+        return AutoTokenizer.from_pretrained(**_source(path), local_files_only=True)
+
+
+def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Save weights (safetensors), configuration, tokenizer and chat template into `folder`."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def attach_adapter(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
+    """Merge the LoRA adapter in folder `adapter` into `model`'s weights and return the plain model.
+
+    The product is computed in the model's dtype; load it in float32 when the merged weights are to be saved.
+    """
+    from peft import PeftModel
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise InputError(f"{adapter}: no adapter_config.json; expected a PEFT adapter folder")
+    return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
+
+
+def _source(path: Path) -> dict[str, Any]:
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise InputError(f"{path}: no such GGUF file")
+        return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}: no config.json; expected a Hugging Face model folder or a .gguf file")
+    return {"pretrained_model_name_or_path": str(path)}
+
+
+def _rebuilt(model: "PreTrainedModel", attention: str) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
+    plain = AutoModelForCausalLM.from_config(model.config, dtype=model.dtype, attn_implementation=attention)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence transformers' own progress bars: ours show rate and ETA."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
