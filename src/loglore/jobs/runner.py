@@ -73,7 +73,7 @@ def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
 def _run_job(
     job: Job, recipe: Recipe, folder: Path, outputs: dict[str, dict[str, Path]], say: Say, only: str | None
 ) -> dict[str, Any] | None:
-    missing = [name for name, _ in job.references() if name not in outputs]
+    missing = list(dict.fromkeys(name for name, _ in job.references() if name not in outputs))
     if missing:
         if only == job.name:
             raise InputError(f"job {job.name} needs {', '.join(missing)} to be done first")
