@@ -1,0 +1,66 @@
+"""Rules of the house that a tool can hold: arrows, pins, and nothing of one machine in the files."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+LOCK = re.compile(r"^([A-Za-z0-9._-]+)==([^\s#;]+)")
+
+
+def locked(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return {match[1].lower().replace("_", "-"): match[2] for line in lines if (match := LOCK.match(line))}
+
+
+def test_arrows_point_down() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_lock_pins_everything_the_package_asks_for_within_its_ranges() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = locked("requirements.lock") | locked("requirements-model.lock")
+    groups = project["optional-dependencies"].values()
+    for text in [*project["dependencies"], *(text for group in groups for text in group)]:
+        wanted = Requirement(text)
+        if wanted.name == "loglore":
+            continue
+        assert wanted.name.lower() in pins, f"{wanted.name} is not in requirements.lock"
+        assert wanted.specifier.contains(pins[wanted.name.lower()], prereleases=True), text
+    assert pins["torch"] == "2.13.0"
+
+
+def test_lock_is_what_is_installed_and_closed() -> None:
+    pins = locked("requirements.lock")
+    for name, version in pins.items():
+        assert metadata.version(name).split("+")[0] == version, name
+        for text in metadata.requires(name) or []:
+            wanted = Requirement(text)
+            if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+                assert wanted.name.lower().replace("_", "-").replace(".", "-") in pins, f"{name} needs {wanted.name}"
+
+
+def test_light_parts_stay_light() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {Requirement(text).name for text in project["dependencies"]}
+    assert not names & {"torch", "transformers", "streamlit", "matplotlib", "ray", "openai"}
+
+
+def test_no_file_names_a_registry_or_a_home_folder() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    # Spelled in parts, or this file would find itself.
+    forbidden = re.compile("|".join(["files.python" + "hosted", "--index" + "-url", "/ro" + "ot/", "/home" + r"/\w"]))
+    for name in listed.splitlines():
+        path = ROOT / name
+        if path.suffix in {".png", ".gz"} or not path.is_file():
+            continue
+        found = forbidden.search(path.read_text(encoding="utf-8", errors="replace"))
+        assert not found, f"{name}: {found and found[0]}"
