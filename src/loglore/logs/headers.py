@@ -1,0 +1,104 @@
+"""Header fields of many lines at once: find which layouts a log uses, then run only those, in Polars.
+
+Trying all layouts on every line would cost forty regular expressions a line; a sample tells which few occur. In a log
+larger than the sample a layout that the sample lacks is missed, so the sample is spread over the whole log.
+"""
+
+import re
+from functools import cache
+
+import polars as pl
+
+from loglore.logs import levels, timestamps
+from loglore.logs.layouts import LAYOUTS, expression
+from loglore.logs.patterns import expand
+
+SAMPLE_LINES = 4000
+FEW_LINES = 300
+LONGEST_HEADER = 500
+FIELDS = ("time", "host", "pid", "level", "priority", "component", "lead", "message")
+COLUMNS = ("row", "text", "message", "time", "yearless", "level", "component", "host", "pid", "layout")
+_NO_TIME = (pl.lit(None, dtype=pl.Datetime("us")).alias("time"), pl.lit(value=False).alias("yearless"))
+
+
+def parse(text: pl.Series) -> pl.DataFrame:
+    """Split lines into header fields and message.
+
+    Args:
+        text: the lines of one source, in order.
+
+    Returns:
+        One row a line: `text`, `message`, `time`, `yearless`, `level`, `component`, `host`, `pid`, `layout` (null: no
+        header found; then `message` is the text).
+    """
+    frame = pl.DataFrame({"text": text}).with_row_index("row")
+    step = max(1, frame.height // SAMPLE_LINES)
+    sample = frame.gather_every(step)
+    sample = _assign(sample, _possible(sample["text"]))
+    present = set(sample["layout"].drop_nulls())
+    chosen = [name for name in LAYOUTS if name in present]
+    assigned = sample if step == 1 else _assign(frame, chosen)
+    parts = [_fields(assigned.filter(pl.col("layout") == name), name) for name in chosen]
+    parts.append(_plain(assigned.filter(pl.col("layout").is_null())))
+    return pl.concat(parts).sort("row").drop("row")
+
+
+def place_years(table: pl.DataFrame) -> pl.DataFrame:
+    """Move year-less times to the latest year that the table shows elsewhere and drop the column `yearless`."""
+    dated = table.filter(pl.col("time").is_not_null() & ~pl.col("yearless"))
+    if dated.is_empty() or not table["yearless"].any():
+        year = timestamps.UNKNOWN_YEAR
+    else:
+        year = int(dated.select(pl.col("time").dt.year().max()).item())
+    placed = [
+        part.with_columns(time=timestamps.place_years(part["time"], part["yearless"], year))
+        for part in table.partition_by("source", maintain_order=True)
+    ]
+    return pl.concat(placed or [table]).drop("yearless")
+
+
+def _possible(text: pl.Series) -> list[str]:
+    """Layouts worth trying: for few lines, Python's cached expressions are faster than Polars compiling them all."""
+    if len(text) > FEW_LINES:
+        return list(LAYOUTS)
+    lines = [line[:LONGEST_HEADER] for line in text]
+    return [name for name, header in _headers().items() if any(header.match(line) for line in lines)]
+
+
+@cache
+def _headers() -> dict[str, re.Pattern[str]]:
+    return {name: re.compile(expand(layout.pattern)) for name, layout in LAYOUTS.items()}
+
+
+def _assign(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """Name for each line the first layout that matches it; lines already taken are not tried again."""
+    rest, taken = frame, []
+    for name in names:
+        matches = rest["text"].str.contains(expression(name))
+        if matches.any():
+            taken.append(rest.filter(matches).with_columns(layout=pl.lit(name)))
+            rest = rest.filter(~matches)
+    taken.append(rest.with_columns(layout=pl.lit(None, dtype=pl.String)))
+    return pl.concat(taken)
+
+
+def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
+    groups = part["text"].str.extract_groups(expression(name)).struct.unnest()
+    missing = [field for field in FIELDS if field not in groups.columns]
+    groups = groups.with_columns(pl.lit(None, dtype=pl.String).alias(field) for field in missing)
+    kind = LAYOUTS[name].time
+    times = timestamps.parse(groups["time"], kind) if kind else groups.with_columns(_NO_TIME).select("time", "yearless")
+    message = pl.concat_str(pl.col("lead").fill_null(""), pl.col("message"))
+    level = pl.coalesce(levels.normalise(pl.col("level")), levels.of_priority(pl.col("priority")))
+    fields = groups.select(message.alias("message"), level.alias("level"), "component", "host", "pid")
+    return pl.concat([part, times, fields.with_columns(_level())], how="horizontal").select(COLUMNS)
+
+
+def _plain(part: pl.DataFrame) -> pl.DataFrame:
+    empty = [pl.lit(None, dtype=pl.String).alias(field) for field in ("level", "component", "host", "pid")]
+    return part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty).with_columns(_level()).select(COLUMNS)
+
+
+def _level() -> pl.Expr:
+    own = levels.normalise(pl.col("message").str.extract(levels.OWN_LEVEL))
+    return pl.coalesce("level", own).alias("level")

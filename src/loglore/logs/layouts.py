@@ -1,0 +1,152 @@
+"""Header layouts: how the programs of this world begin a log line, each written as one grok pattern.
+
+The reader strips the header off (time, host, pid, level, component become columns) and `grok` puts it back in front of
+a template, so both use this one list. Order matters: the first layout that matches a line wins, so the specific come
+before the general. Named fields: `time`, `host`, `pid`, `level`, `priority` (syslog's), `component`; `lead` is a part
+before the time that belongs to the message (the client address of an access log).
+
+A new layout is one line here and one example line in `tests/logs/test_reader.py`.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from loglore.logs.patterns import expand
+
+_ISO = "%{TIMESTAMP_ISO8601:time}"
+_PG_LEVEL = (
+    "(?P<level>DEBUG[1-5]?|INFO|NOTICE|WARNING|ERROR|LOG|FATAL|PANIC"
+    "|DETAIL|HINT|QUERY|CONTEXT|STATEMENT|LOCATION|BACKTRACE)"
+)
+_NAME = r"(?P<component>[A-Za-z_][\w.$/-]*)"
+_LEVEL = "%{LOGLEVEL:level}"
+_PROG = r"(?P<component>[^\s:\[\]]+)(?:\[%{INT:pid}\])?"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to begin a line.
+
+    name: of the layout. pattern: grok pattern of the header. time: kind of its timestamp (a name of
+    `timestamps.KINDS`), None without one. message: what the rest of the line must look like, where the header alone
+    could be another program's.
+    """
+
+    name: str
+    pattern: str
+    time: str | None = None
+    message: str = ".*"
+
+
+_LISTED = (
+    # Daemons with a header of their own.
+    Layout("redis", r"%{POSINT:pid}:[XCSM] %{REDISTIMESTAMP:time} (?P<level>[.*#-]) ", "REDISTIMESTAMP"),
+    Layout("redis-old", r"\[%{POSINT:pid}\] %{REDISTIMESTAMP:time} (?P<level>[.*#-]) ", "REDISTIMESTAMP"),
+    Layout("redis-signal", r"%{POSINT:pid}:signal-handler \(%{EPOCH:time}\) ", "EPOCH"),
+    Layout("nginx", rf"%{{SLASHTIMESTAMP:time}} \[{_LEVEL}\] %{{POSINT:pid}}#[0-9]+: ", "SLASHTIMESTAMP"),
+    Layout(
+        "postgresql",
+        rf"{_ISO} %{{TZ}} \[%{{INT:pid}}(?:-[0-9]+)?\] (?:[^\s:]*@[^\s:]* )?{_PG_LEVEL}:  ?",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout("mariadb", rf"{_ISO} +[0-9]+ \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
+    Layout("mysql", rf"%{{COMPACTTIMESTAMP:time}} (?:[0-9]+ )?\[{_LEVEL}\] ", "COMPACTTIMESTAMP"),
+    Layout("haproxy", rf"\[{_LEVEL}\] +(?:[0-9]+/[0-9]+ )?\(%{{INT:pid}}\) : "),
+    Layout(
+        "haproxy-traffic",
+        r"(?:<%{INT:priority}>)?(?:%{TIMESTAMP_ISO8601} )?(?P<lead>[^\s\[\]]+ )\[%{HAPROXYDATE:time}\] ",
+        "HAPROXYDATE",
+    ),
+    Layout("access", r"(?P<lead>(?:[^\s\[\]]+ ){1,5}?)\[%{HTTPDATE:time}\] ", "HTTPDATE"),
+    Layout(
+        "apache",
+        rf"\[%{{HTTPDERROR_DATE:time}}\] \[(?:(?P<component>\w*):)?{_LEVEL}\] "
+        r"(?:\[pid %{INT:pid}(?::tid [0-9]+)?\] )?",
+        "HTTPDERROR_DATE",
+    ),
+    Layout("squid", r"%{SLASHTIMESTAMP:time}(?: kid[0-9]+)?\| ", "SLASHTIMESTAMP"),
+    Layout("bind", r"%{BINDTIMESTAMP:time} (?:(?P<component>[a-z-]+): )?(?:(?P<level>[a-z]+): )?", "BINDTIMESTAMP"),
+    Layout(
+        "bind-iso",
+        rf"{_ISO} (?P<component>[a-z-]+): (?P<level>info|notice|warning|error|critical|debug(?: [0-9]+)?): ",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout("mosquitto", r"%{EPOCH:time}: ", "EPOCH"),
+    # Frameworks, all on ISO timestamps.
+    Layout("gunicorn", rf"\[{_ISO}\] \[%{{INT:pid}}\] \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
+    Layout("flask", rf"\[{_ISO}\] {_LEVEL} in {_NAME}: ", "TIMESTAMP_ISO8601"),
+    Layout("bracketed", rf"\[{_ISO}\] \[{_LEVEL}\] (?:\[{_NAME}\] )?", "TIMESTAMP_ISO8601"),
+    Layout("spring", rf"{_ISO} +{_LEVEL} %{{INT:pid}} --- \[[^\]]*\] {_NAME} *: ", "TIMESTAMP_ISO8601"),
+    Layout(
+        "zookeeper", rf"{_ISO} - {_LEVEL} +\[(?:.*:)?(?P<component>[A-Za-z_$][\w$]*)@[0-9]+\] - ", "TIMESTAMP_ISO8601"
+    ),
+    Layout(
+        "hadoop", rf"{_ISO} {_LEVEL} +\[(?:%{{INT:pid}}:)?[^\]]*(?:\[[^\]]*\][^\]]*)*\] {_NAME}: ", "TIMESTAMP_ISO8601"
+    ),
+    Layout("openstack", rf"(?:\S+ )?{_ISO} %{{INT:pid}} {_LEVEL} {_NAME} \[(?:req-[^\]]*|-)\] ", "TIMESTAMP_ISO8601"),
+    Layout("windows", rf"{_ISO}, {_LEVEL} {{2,}}(?P<component>[A-Z]+) +", "TIMESTAMP_ISO8601"),
+    Layout("python-dashes", rf"{_ISO} - {_NAME} - {_LEVEL} - ", "TIMESTAMP_ISO8601"),
+    Layout(
+        "supervisor",
+        rf"{_ISO} (?P<level>CRIT|ERRO|WARN|INFO|DEBG|TRAC|BLAT) ",
+        "TIMESTAMP_ISO8601",
+        r"(?:spawned|exited|stopped|reaped|success|killing|spawnerr|gave up|waiting for .*|exit status .*): .*",
+    ),
+    Layout("python", rf"{_ISO} {_LEVEL} +(?:\[%{{INT:pid}}\] )?\[?{_NAME}\]?: ", "TIMESTAMP_ISO8601"),
+    Layout("python-brackets", rf"{_ISO} \[{_LEVEL}\] (?:\[?{_NAME}\]?: )?", "TIMESTAMP_ISO8601"),
+    Layout("python-name-first", rf"{_ISO} \[?{_NAME}\]? \[?{_LEVEL}\]?:? ", "TIMESTAMP_ISO8601"),
+    Layout("container", rf"{_ISO} std(?:out|err) [FP] ", "TIMESTAMP_ISO8601"),
+    Layout("syslog-iso", rf"(?:<%{{INT:priority}}>(?:1 )?)?{_ISO} (?P<host>[\w.-]+) {_PROG}: ", "TIMESTAMP_ISO8601"),
+    Layout(
+        "iso-level", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "TIMESTAMP_ISO8601"
+    ),
+    Layout("iso", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?(?: - |:? +|$)", "TIMESTAMP_ISO8601"),
+    Layout("slash-level", rf"%{{SLASHTIMESTAMP:time}} {_LEVEL} {_NAME}: ", "SLASHTIMESTAMP"),
+    Layout("slash", r"%{SLASHTIMESTAMP:time}:? ", "SLASHTIMESTAMP"),
+    # syslog, with and without a host.
+    Layout(
+        "syslog",
+        rf"(?:<%{{INT:priority}}>)?%{{SYSLOGTIMESTAMP:time}} (?P<host>[\w.-]+) {_PROG}(?: \([^)]*\)(?:\[[0-9]+\])?)?: ",
+        "SYSLOGTIMESTAMP",
+    ),
+    Layout("syslog-hostless", rf"(?:<%{{INT:priority}}>)?%{{SYSLOGTIMESTAMP:time}} {_PROG}: ", "SYSLOGTIMESTAMP"),
+    Layout(
+        "syslog-bare",
+        r"(?:<%{INT:priority}>)?%{SYSLOGTIMESTAMP:time} (?:(?P<host>[\w.-]+) (?:-- )?)?",
+        "SYSLOGTIMESTAMP",
+    ),
+    # Other systems.
+    Layout(
+        "klog", r"(?P<level>[IWEF])%{KLOGTIMESTAMP:time} +%{INT:pid} (?P<component>[\w.-]+):[0-9]+\] ", "KLOGTIMESTAMP"
+    ),
+    Layout(
+        "android",
+        r"%{MONTHDAYTIMESTAMP:time} +%{INT:pid} +[0-9]+ (?P<level>[VDIWEF]) (?P<component>[^:]*?) *: ",
+        "MONTHDAYTIMESTAMP",
+    ),
+    Layout("proxifier", r"\[%{MONTHDAYTIMESTAMP:time}\] (?:(?P<component>\S+(?: \*64)?) - )?", "MONTHDAYTIMESTAMP"),
+    Layout("health", r"%{HEALTHTIMESTAMP:time}\|(?P<component>[^|]*)\|%{INT:pid}\|", "HEALTHTIMESTAMP"),
+    Layout("hdfs", rf"%{{COMPACTTIMESTAMP:time}} %{{INT:pid}} {_LEVEL} (?P<component>[\w.$]+): ", "COMPACTTIMESTAMP"),
+    Layout(
+        "bgl",
+        r"\S+ [0-9]{10} [0-9.]{10} \S+ %{BGLTIMESTAMP:time} (?P<host>\S+) \S+ (?P<component>\S+) (?P<level>[A-Z]+) ",
+        "BGLTIMESTAMP",
+    ),
+    Layout(
+        "thunderbird",
+        rf"\S+ %{{EPOCH:time}} [0-9.]{{10}} (?P<host>\S+) %{{SYSLOGTIMESTAMP}} \S+ (?:{_PROG}: )?",
+        "EPOCH",
+    ),
+    Layout("hpc", r"[0-9]+ (?P<host>\S+) (?P<component>\S+) \S+ %{EPOCH:time} -?[0-9]+ ", "EPOCH"),
+    Layout("epoch", r"\[?%{EPOCH:time}\]?:? +", "EPOCH"),
+    # No time at all.
+    Layout("python-basic", r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<component>[A-Za-z_][\w.]*):"),
+    Layout("uvicorn", r"(?P<level>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL): {2,}"),
+)
+LAYOUTS = {layout.name: layout for layout in _LISTED}
+
+
+@cache
+def expression(name: str) -> str:
+    """The regular expression of a layout, for Python and Rust: header groups, then `message` up to the line's end."""
+    return rf"^{expand(LAYOUTS[name].pattern)}(?P<message>{LAYOUTS[name].message})$"

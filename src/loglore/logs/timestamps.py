@@ -1,0 +1,117 @@
+"""Timestamps of many formats as UTC microseconds, in Polars, without a per-line Python call.
+
+A timestamp is taken apart by one regular expression of its kind into date, clock, fraction and zone. Two choices that
+keep the result a function of the bytes alone: a time without a zone counts as UTC, and one without a year takes the
+latest year that other lines show, or else `UNKNOWN_YEAR` (a leap year, so that 29 February exists). Where a year-less
+log goes from December to January the year goes up.
+"""
+
+import polars as pl
+
+UNKNOWN_YEAR = 2000
+
+_CLOCK = r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+_ZONE = r"(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}))?"
+
+# kind -> (expression, what its groups are). Y year, M month, D day, h m s clock, f fraction, z zone, e epoch seconds.
+KINDS: dict[str, tuple[str, str]] = {
+    "TIMESTAMP_ISO8601": (rf"^([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})[T ]{_CLOCK}{_ZONE}", "YMDhmsfz"),
+    "SLASHTIMESTAMP": (rf"^([0-9]{{2,4}})/([0-9]{{2}})/([0-9]{{2}}) {_CLOCK}", "YMDhmsf"),
+    "SYSLOGTIMESTAMP": (rf"^([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) {_CLOCK}", "MDhmsf"),
+    "HTTPDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}{_ZONE}", "DMYhmsfz"),
+    "HAPROXYDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}", "DMYhmsf"),
+    "BINDTIMESTAMP": (rf"^([0-9]{{1,2}})-([A-Z][a-z]{{2}})[a-z]*-([0-9]{{4}}) {_CLOCK}", "DMYhmsf"),
+    "HTTPDERROR_DATE": (rf"^[A-Z][a-z]+ ([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})", "MDhmsfY"),
+    "REDISTIMESTAMP": (rf"^([0-9]{{1,2}}) ([A-Z][a-z]{{2}})[a-z]* (?:([0-9]{{4}}) )?{_CLOCK}", "DMYhmsf"),
+    "MONTHDAYTIMESTAMP": (rf"^([0-9]{{2}})[-.]([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
+    "KLOGTIMESTAMP": (rf"^([0-9]{{2}})([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
+    "COMPACTTIMESTAMP": (r"^([0-9]{2})([0-9]{2})([0-9]{2}) +([0-9]{1,2}):?([0-9]{2}):?([0-9]{2})", "YMDhms"),
+    "HEALTHTIMESTAMP": (
+        r"^([0-9]{4})([0-9]{2})([0-9]{2})-([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,3})",
+        "YMDhmst",
+    ),
+    "BGLTIMESTAMP": (r"^([0-9]{4})-([0-9]{2})-([0-9]{2})-([0-9]{2})\.([0-9]{2})\.([0-9]{2})\.([0-9]+)", "YMDhmsf"),
+    "EPOCH": (r"^([0-9]{10})([0-9]{3})?(?:\.([0-9]+))?", "etf"),
+}
+_MONTHS = {
+    name: f"{number:02d}"
+    for number, name in enumerate(
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"], 1
+    )
+}
+
+
+def parse(texts: pl.Series, kind: str) -> pl.DataFrame:
+    """Parse timestamps of one kind.
+
+    Args:
+        texts: strings that begin with the timestamp; null stays null.
+        kind: a key of `KINDS`.
+
+    Returns:
+        `time` (naive datetime in µs; year `UNKNOWN_YEAR` where the text has none; null where the text is no valid
+        time, such as 30 February) and `yearless` (bool).
+    """
+    pattern, letters = KINDS[kind]
+    groups = texts.str.extract_groups(pattern).struct.rename_fields(list(letters)).struct.unnest()
+    if "e" in letters:
+        micros = pl.col("e").cast(pl.Int64) * 1_000_000 + _micros("t", 3) + _micros("f", 6)
+        return groups.select(time=micros.cast(pl.Datetime("us")), yearless=pl.lit(False))
+    year = _year(pl.col("Y")) if "Y" in letters else pl.lit(None, dtype=pl.String)
+    clock = pl.concat_str(pl.col("h").str.zfill(2), pl.col("m").str.zfill(2), pl.col("s").str.zfill(2), separator=":")
+    day = pl.concat_str(
+        year.fill_null(str(UNKNOWN_YEAR)),
+        pl.col("M").replace(_MONTHS),
+        pl.col("D").str.zfill(2),
+        separator="-",
+    )
+    moment = pl.concat_str(day, clock, separator=" ").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    if "f" in letters:
+        moment = moment + pl.duration(microseconds=_micros("f", 6))
+    if "t" in letters:
+        moment = moment + pl.duration(microseconds=_micros("t", 3))
+    if "z" in letters:
+        moment = moment - _offset(pl.col("z"))
+    return groups.select(time=moment, yearless=year.is_null() & moment.is_not_null())
+
+
+def place_years(times: pl.Series, yearless: pl.Series, year: int) -> pl.Series:
+    """Move year-less times (of one source, in line order) so that the last of them lies in `year`.
+
+    A step back of more than 180 days between neighbours is a turn of the year.
+    """
+    frame = pl.DataFrame({"time": times, "yearless": yearless}).with_row_index("row")
+    loose = frame.filter("yearless")
+    if loose.is_empty():
+        return times
+    turns = (pl.col("time").diff() < pl.duration(days=-180)).fill_null(value=False).cast(pl.Int32).cum_sum()
+    loose = loose.with_columns(turns=turns)
+    final = loose["turns"][-1]
+    moved = loose.select(
+        "row",
+        moved=pl.col("time").dt.offset_by(
+            (pl.lit(year - UNKNOWN_YEAR - final) + pl.col("turns")).cast(pl.String) + "y"
+        ),
+    )
+    return frame.join(moved, on="row", how="left", maintain_order="left").select(
+        pl.coalesce("moved", "time").alias("time")
+    )["time"]
+
+
+def _year(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.len_bytes() == 2).then(pl.lit("20") + text).otherwise(text)
+
+
+def _micros(column: str, digits: int) -> pl.Expr:
+    """A fraction (`f`: digits after the point; `t`: milliseconds) as µs, 0 when absent."""
+    text = pl.col(column).fill_null("0")
+    if digits == 3:
+        return text.cast(pl.Int64) * 1000
+    return text.str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64)
+
+
+def _offset(zone: pl.Expr) -> pl.Expr:
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    hours = zone.str.extract(r"^[+-]([0-9]{2})").cast(pl.Int64).fill_null(0)
+    minutes = zone.str.extract(r"([0-9]{2})$").cast(pl.Int64).fill_null(0)
+    return pl.duration(minutes=sign * (hours * 60 + minutes))

@@ -1,0 +1,104 @@
+"""Evidence: never over budget whatever the tokenizer, deterministic, honest about what it leaves out."""
+
+import random
+import re
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loglore.errors import InputError
+from loglore.logs.evidence import build
+from loglore.logs.reader import table_of
+from loglore.logs.templates import Mined, mine
+
+
+def log(count: int = 400, source: str = "app.log") -> pl.DataFrame:
+    """Ordinary lines with one error and its traceback at two thirds."""
+    draw = random.Random(1)
+    lines = [
+        f"2026-11-22 10:{number // 60 % 60:02d}:{number % 60:02d} INFO shop: served /item/{draw.randrange(99)} in 3 ms"
+        for number in range(count)
+    ]
+    at = count * 2 // 3
+    lines[at : at + 3] = [
+        "2026-11-22 10:20:00 ERROR shop: payment of order 77 failed",
+        "Traceback (most recent call last):",
+        "ConnectionRefusedError: [Errno 111] Connection refused",
+    ]
+    return table_of(lines, source)
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def awkward(text: str) -> int:
+    """Not additive, as real tokenizers: borders between lines cost extra."""
+    return len(text) // 3 + 2 * text.count("\n") + 5
+
+
+MINED = mine(log())
+TWO = mine(pl.concat([log(200, "a/web.log"), log(300, "b/db.log")]))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 3000), st.sampled_from([words, len, awkward]), st.sampled_from(["", "why did order 77 fail?"]))
+def test_never_over_budget(budget: int, count: object, question: str) -> None:
+    for mined in (MINED, TWO):
+        try:
+            evidence = build(mined, budget, count, question)  # type: ignore[arg-type]
+        except InputError as fault:
+            needed = int(re.findall(r"takes ([0-9]+)", str(fault))[0])
+            assert needed > budget
+            assert build(mined, needed, count, question).tokens <= needed  # type: ignore[arg-type]
+            continue
+        assert evidence.tokens == count(evidence.text) <= budget  # type: ignore[operator]
+        assert evidence == build(mined, budget, count, question)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mined", [MINED, TWO])
+def test_lines_shown_are_the_lines_of_the_log(mined: Mined) -> None:
+    evidence = build(mined, 900, words)
+    texts = {(source, line): text for source, line, text in mined.table.select("source", "line", "text").iter_rows()}
+    names = {"app.log": "app.log", "web.log": "a/web.log", "db.log": "b/db.log"}
+    shown = re.findall(r"^(?:([\w.]+):)?L([0-9]+)\|(.*)$", evidence.text, re.MULTILINE)
+    places = [(names[name or "app.log"], int(line)) for name, line, _ in shown]
+    assert places == evidence.lines
+    assert [texts[place] for place in places] == [text for _, _, text in shown]
+    assert evidence.omitted["lines"] == len(texts) - len(places) == evidence.omitted["lines_total"] - len(places)
+    assert f"{len(places):,} of {len(texts):,} lines" in evidence.text
+
+
+def test_the_error_is_shown_before_the_ordinary() -> None:
+    evidence = build(MINED, 250, words)
+    at = MINED.table.filter(pl.col("level") == "error")["line"][0]
+    assert {("app.log", at), ("app.log", at + 1), ("app.log", at + 2)} <= set(evidence.lines)
+
+
+def test_lines_and_values_that_the_question_names() -> None:
+    assert ("app.log", 123) in build(MINED, 200, words, "What is on line 123?").lines
+    mined = mine(table_of([f"client 10.0.0.{number} connected and said hello" for number in range(250)], "app.log"))
+    assert ("app.log", 78) in build(mined, 100, words, "What did 10.0.0.77 do?").lines
+
+
+def test_a_log_that_fits_is_shown_whole() -> None:
+    mined = mine(log(30))
+    evidence = build(mined, 10_000, words)
+    assert len(evidence.lines) == 30
+    assert evidence.omitted["lines"] == 0
+    assert "All lines follow" in evidence.text
+
+
+def test_long_lines_are_shortened_and_said_so() -> None:
+    mined = mine(table_of(["short", "x" * 5000], "app.log"))
+    evidence = build(mined, 2000, len)
+    assert "(+4,400 characters)" in evidence.text
+    assert evidence.omitted["shortened"] == 1
+
+
+def test_an_empty_log() -> None:
+    evidence = build(mine(table_of([])), 100, words)
+    assert evidence.lines == []
+    assert "0 lines" in evidence.text

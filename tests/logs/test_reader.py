@@ -1,0 +1,346 @@
+"""The reader against `bytes.split`, `sed`, the compressors' own tools, and real header lines with known fields."""
+
+import bz2
+import datetime
+import gzip
+import io
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import zstandard
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from loglore.errors import InputError
+from loglore.logs.reader import SCHEMA, expand, read_table, split_lines, table_of
+
+BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+
+
+@given(st.binary(max_size=400) | st.lists(st.binary(max_size=30), max_size=20).map(b"\n".join))
+def test_every_line_of_any_bytes_is_accounted_for(content: bytes) -> None:
+    assume(not content.startswith(BOMS))
+    pieces = content.split(b"\n")
+    expected = pieces if pieces[-1] else pieces[:-1]
+    lines = split_lines(content)
+    assert lines == [piece.decode("utf-8", errors="replace").removesuffix("\r") for piece in expected]
+    table = table_of(lines)
+    assert table["text"].to_list() == lines
+    assert table["line"].to_list() == list(range(1, len(lines) + 1))
+    assert (table["event"] <= table["line"]).all()
+
+
+def test_line_numbers_are_those_of_sed(tmp_path: Path) -> None:
+    path = tmp_path / "odd.log"
+    path.write_bytes(
+        b"one\r\n\ntwo \x0b\x0c\x1c \xe2\x80\xa8 still two\n\x00nul\x00\nbad \xff\xfe byte\nlast without end"
+    )
+    table = read_table([path])
+    for number, text in table.select("line", "text").iter_rows():
+        shown = subprocess.run(["sed", "-n", f"{number}p", path], capture_output=True, check=True).stdout
+        assert shown.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", errors="replace") == text
+    assert table.height == 6
+
+
+def test_utf16_and_marks(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-8-sig"):
+        path = tmp_path / f"{encoding}.log"
+        path.write_bytes("erste Zeile\nzweite".encode(encoding))
+        assert read_table([path])["text"].to_list() == ["erste Zeile", "zweite"]
+
+
+def test_columns_and_types(tmp_path: Path) -> None:
+    path = tmp_path / "empty.log"
+    path.write_bytes(b"")
+    assert read_table([path]).schema == pl.Schema(SCHEMA)
+    path.write_bytes(b"\n")
+    assert read_table([path]).schema == pl.Schema(SCHEMA)
+
+
+COMPRESSORS = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": zstandard.ZstdCompressor().compress,
+}
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_compressed(tmp_path: Path, suffix: str) -> None:
+    content = "".join(f"line {number} of a file\n" for number in range(500)).encode()
+    path = tmp_path / f"app.log{suffix}"
+    path.write_bytes(COMPRESSORS[suffix](content))
+    assert read_table([path])["text"].to_list() == content.decode().splitlines()
+    if suffix != ".xz":  # a second frame in the same file, as log shippers append it
+        path.write_bytes(COMPRESSORS[suffix](content) + COMPRESSORS[suffix](b"more\n"))
+        assert read_table([path]).height == 501
+    for damaged in (COMPRESSORS[suffix](content)[:-9], b"no archive at all"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"app\.log.*damaged or truncated"):
+            read_table([path])
+
+
+def test_folders_globs_and_repeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("logs/b.log", "logs/a.log", "logs/sub/c.txt", "logs/.hidden", "logs/.git/x.log"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(f"{name}\n")
+    everything = [Path("logs/a.log"), Path("logs/b.log"), Path("logs/sub/c.txt")]
+    assert expand([Path("logs")]) == everything
+    assert expand([Path("logs/*.log")]) == everything[:2]
+    assert expand([tmp_path / "logs" / "*.log"]) == [tmp_path / "logs" / "a.log", tmp_path / "logs" / "b.log"]
+    assert expand([Path("logs/b.log"), Path("logs")]) == [everything[1], everything[0], everything[2]]
+    assert read_table([Path("logs")])["source"].to_list() == [str(path) for path in everything]
+    Path("odd[1].log").write_text("brackets in a name\n")
+    assert expand([Path("odd[1].log")]) == [Path("odd[1].log")]
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path, message in (
+        (tmp_path / "no.log", "no such file"),
+        (tmp_path / "*.log", "no file matches"),
+        (tmp_path / "empty", "holds no files"),
+    ):
+        with pytest.raises(InputError, match=message) as fault:
+            read_table([path])
+        assert str(path) in str(fault.value)
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Piped:
+        buffer = io.BytesIO(b"from a pipe\nwith two lines\n")
+
+    monkeypatch.setattr(sys, "stdin", Piped)
+    table = read_table([Path("-")])
+    assert table.select("source", "line", "text").rows() == [("-", 1, "from a pipe"), ("-", 2, "with two lines")]
+
+
+# One line a layout: the line, and (layout, time, level, component, pid, message).
+LINES = [
+    (
+        "14:C 22 Nov 2026 20:04:43.301 # WARNING Memory overcommit must be enabled!",
+        ("redis", "2026-11-22 20:04:43.301", "warning", None, "14", "WARNING Memory overcommit must be enabled!"),
+    ),
+    (
+        "459:signal-handler (1795377908) Received SIGTERM scheduling shutdown...",
+        ("redis-signal", "2026-11-22 20:05:08", None, None, "459", "Received SIGTERM scheduling shutdown..."),
+    ),
+    (
+        "2026/11/22 20:16:33 [emerg] 329#329: bind() to 0.0.0.0:80 failed (98: in use)",
+        ("nginx", "2026-11-22 20:16:33", "fatal", None, "329", "bind() to 0.0.0.0:80 failed (98: in use)"),
+    ),
+    (
+        '10.20.1.37 - - [22/Nov/2026:20:16:23 +0200] "GET /x HTTP/1.1" 404 153 "-" "curl/7.88.1"',
+        (
+            "access",
+            "2026-11-22 18:16:23",
+            None,
+            None,
+            None,
+            '10.20.1.37 - - "GET /x HTTP/1.1" 404 153 "-" "curl/7.88.1"',
+        ),
+    ),
+    (
+        "2026-11-22 20:02:11.123 UTC [211] shop@shop ERROR:  deadlock detected",
+        ("postgresql", "2026-11-22 20:02:11.123", "error", None, "211", "deadlock detected"),
+    ),
+    (
+        "2026-11-22 20:02:11.123 UTC [211] LOG:  database system is ready",
+        ("postgresql", "2026-11-22 20:02:11.123", "info", None, "211", "database system is ready"),
+    ),
+    (
+        "2026-11-22 20:17:34 0 [ERROR] InnoDB: Unable to lock ./ibdata1 error: 11",
+        ("mariadb", "2026-11-22 20:17:34", "error", None, None, "InnoDB: Unable to lock ./ibdata1 error: 11"),
+    ),
+    (
+        "[ALERT]    (480) : proxy 'database' has no server available!",
+        ("haproxy", None, "fatal", None, "480", "proxy 'database' has no server available!"),
+    ),
+    (
+        "<6>2026-11-22T20:14:21.294007+00:00 10.20.1.37:52328 [22/Nov/2026:20:14:21.293] web app/a 0/0/1/2/3 200 9",
+        (
+            "haproxy-traffic",
+            "2026-11-22 20:14:21.293",
+            "info",
+            None,
+            None,
+            "10.20.1.37:52328 web app/a 0/0/1/2/3 200 9",
+        ),
+    ),
+    (
+        "[Wed Oct 11 14:32:52.123456 2023] [proxy:error] [pid 35708:tid 43] AH00957: attempt failed",
+        ("apache", "2023-10-11 14:32:52.123456", "error", "proxy", "35708", "AH00957: attempt failed"),
+    ),
+    (
+        "[Sun Dec 04 04:47:44 2005] [notice] workerEnv.init() ok",
+        ("apache", "2005-12-04 04:47:44", "info", None, None, "workerEnv.init() ok"),
+    ),
+    (
+        "2026-11-22T20:11:08: Client shelf-8 disconnected.",
+        ("iso", "2026-11-22 20:11:08", None, None, None, "Client shelf-8 disconnected."),
+    ),
+    (
+        "1763841250: Error: Address already in use",
+        ("mosquitto", "2025-11-22 19:54:10", "error", None, None, "Error: Address already in use"),
+    ),
+    (
+        "2026/11/22 20:21:12 kid1| WARNING: setuid(0): Operation not permitted",
+        ("squid", "2026-11-22 20:21:12", "warning", None, None, "WARNING: setuid(0): Operation not permitted"),
+    ),
+    (
+        "1795378860.886      0 10.20.1.37 TCP_DENIED/407 3580 GET http://a/ -",
+        ("epoch", "2026-11-22 20:21:00.886", None, None, None, "0 10.20.1.37 TCP_DENIED/407 3580 GET http://a/ -"),
+    ),
+    (
+        "22-Nov-2026 20:18:30.407 general: info: all zones loaded",
+        ("bind", "2026-11-22 20:18:30.407", "info", "general", None, "all zones loaded"),
+    ),
+    (
+        "2026-11-22T20:18:30.407 notify: info: zone a/IN: sending notifies (serial 15)",
+        ("bind-iso", "2026-11-22 20:18:30.407", "info", "notify", None, "zone a/IN: sending notifies (serial 15)"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 WARNING  [349:Thread-12 (process_request_thread)] shop.http: no such page: /x",
+        ("hadoop", "2026-11-22 20:08:58.172", "warning", "shop.http", "349", "no such page: /x"),
+    ),
+    (
+        "[2026-11-22 20:08:58 +0000] [12] [INFO] Booting worker",
+        ("gunicorn", "2026-11-22 20:08:58", "info", None, "12", "Booting worker"),
+    ),
+    (
+        "[2026-11-22 20:08:58,172] ERROR in app: Exception on / [GET]",
+        ("flask", "2026-11-22 20:08:58.172", "error", "app", None, "Exception on / [GET]"),
+    ),
+    (
+        "2026-11-22 20:08:58.172  INFO 4242 --- [  main] o.s.b.w.TomcatWebServer  : Tomcat started",
+        ("spring", "2026-11-22 20:08:58.172", "info", "o.s.b.w.TomcatWebServer", "4242", "Tomcat started"),
+    ),
+    (
+        "2015-07-29 17:41:44,747 - WARN  [SendWorker:188978561024:QuorumCnxManager$SendWorker@679] - Interrupted",
+        ("zookeeper", "2015-07-29 17:41:44.747", "warning", "QuorumCnxManager$SendWorker", None, "Interrupted"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 - shop.cart - CRITICAL - out of carts",
+        ("python-dashes", "2026-11-22 20:08:58.172", "fatal", "shop.cart", None, "out of carts"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 DEBUG shop.cart: added",
+        ("python", "2026-11-22 20:08:58.172", "debug", "shop.cart", None, "added"),
+    ),
+    (
+        "2026-11-22 20:19:27,880 CRIT Supervisor is running as root.",
+        ("iso-level", "2026-11-22 20:19:27.880", "fatal", None, None, "Supervisor is running as root."),
+    ),
+    (
+        "2026-11-22 20:19:06,708 WARN stopped: mailer (terminated by SIGTERM)",
+        ("supervisor", "2026-11-22 20:19:06.708", "warning", None, None, "stopped: mailer (terminated by SIGTERM)"),
+    ),
+    (
+        "2026-11-22T20:19:27.880Z stderr F boom",
+        ("container", "2026-11-22 20:19:27.880", None, None, None, "boom"),
+    ),
+    (
+        "<11>2026-11-22T20:19:27+01:00 web01 sshd[12]: fatal: no hostkeys available",
+        ("syslog-iso", "2026-11-22 19:19:27", "error", "sshd", "12", "fatal: no hostkeys available"),
+    ),
+    (
+        "Nov 22 20:20:15 mail01 postfix/cleanup[193]: 73EE3A4: message-id=<a@b>",
+        ("syslog", "2000-11-22 20:20:15", None, "postfix/cleanup", "193", "73EE3A4: message-id=<a@b>"),
+    ),
+    (
+        "Nov 22 20:20:15 dnsmasq[123]: query[A] a.test from 10.0.0.1",
+        ("syslog-hostless", "2000-11-22 20:20:15", None, "dnsmasq", "123", "query[A] a.test from 10.0.0.1"),
+    ),
+    (
+        "I1122 20:20:15.123456    7 main.go:42] started",
+        ("klog", "2000-11-22 20:20:15.123456", "info", "main.go", "7", "started"),
+    ),
+    (
+        "03-17 16:13:38.811  1702  2395 E WindowManager: no window",
+        ("android", "2000-03-17 16:13:38.811", "error", "WindowManager", "1702", "no window"),
+    ),
+    ("WARNING:root:disk is almost full", ("python-basic", None, "warning", "root", None, "disk is almost full")),
+    ("INFO:     Uvicorn running", ("uvicorn", None, "info", None, None, "Uvicorn running")),
+    ("error: kex: reset", (None, None, "error", None, None, "error: kex: reset")),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), LINES, ids=[str(one[1][0]) for one in LINES])
+def test_headers(line: str, expected: tuple[str | None, ...]) -> None:
+    row = table_of([line]).row(0, named=True)
+    layout, time, level, component, pid, message = expected
+    assert row["time"] == (datetime.datetime.fromisoformat(time) if time else None)
+    assert [row[name] for name in ("layout", "level", "component", "pid", "message")] == [
+        layout,
+        level,
+        component,
+        pid,
+        message,
+    ]
+
+
+def test_mixed_layouts_keep_the_order_of_lines() -> None:
+    lines = [line for line, _ in LINES]
+    assert table_of(lines)["text"].to_list() == lines
+
+
+def test_a_missing_year_comes_from_the_other_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text("Dec 31 23:59:58 web sshd[1]: a\nJan  1 00:00:03 web sshd[1]: b\n")
+    (tmp_path / "b.log").write_text("2026-01-01 00:00:05 INFO started\n")
+    times = [str(time) for time in read_table([tmp_path])["time"]]
+    assert times == ["2025-12-31 23:59:58", "2026-01-01 00:00:03", "2026-01-01 00:00:05"]
+
+
+TRACEBACK = [
+    "Traceback (most recent call last):",
+    '  File "app.py", line 3, in <module>',
+    "    1 / 0",
+    "ZeroDivisionError: division by zero",
+]
+
+
+def events(lines: list[str]) -> list[int]:
+    return table_of(lines)["event"].to_list()
+
+
+def test_events_of_a_log_with_headers() -> None:
+    lines = ["2026-11-22 10:00:00,000 ERROR shop: failed", *TRACEBACK, "", "2026-11-22 10:00:01,000 INFO shop: on"]
+    table = table_of(lines)
+    assert table["event"].to_list() == [1, 1, 1, 1, 1, 1, 7]
+    assert table["level"].to_list() == ["error", None, None, None, None, None, "info"]
+
+
+def test_events_of_a_log_without_headers() -> None:
+    assert events(["starting", *TRACEBACK, "going on", "  indented", "done"]) == [1, 2, 2, 2, 2, 6, 6, 8]
+    chained = [*TRACEBACK, "", "During handling of the above exception, another exception occurred:", "", *TRACEBACK]
+    assert set(events(chained)) == {1}
+    assert events([*TRACEBACK, *TRACEBACK]) == [1, 1, 1, 1, 5, 5, 5, 5]
+
+
+def test_events_of_postgresql() -> None:
+    head = "2026-11-22 20:02:11.123 UTC [211] shop@shop "
+    other = "2026-11-22 20:02:11.123 UTC [99] "
+    lines = [
+        head + "ERROR:  duplicate key",
+        head + "DETAIL:  Key (id)=(1) already exists.",
+        head + "STATEMENT:  INSERT INTO a",
+        "\tVALUES (1)",
+        other + "LOG:  checkpoint starting",
+        head + "STATEMENT:  of another process",
+    ]
+    assert events(lines) == [1, 1, 1, 1, 5, 6]
+
+
+def test_a_first_line_that_continues_nothing() -> None:
+    assert events(["  indented", "2026-11-22 10:00:00 INFO a: b", "2026-11-22 10:00:00 INFO a: c"]) == [1, 2, 3]
+
+
+def test_hostile_lines_are_read_in_linear_time() -> None:
+    for letter in ("a", "(", "1", " ", "[", ":"):
+        table = table_of([letter * 1_000_000, "2026-11-22 10:00:00 INFO a: " + letter * 1_000_000])
+        assert table["text"].str.len_chars().to_list() == [1_000_000, 1_000_028]

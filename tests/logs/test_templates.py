@@ -1,0 +1,159 @@
+"""Templates: every message is of its template, ids and keys are stable, masks mean what their type says."""
+
+import ipaddress
+import re
+import uuid
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loglore.logs.masking import MARKS, TYPE_OF, mask
+from loglore.logs.patterns import expand
+from loglore.logs.reader import table_of
+from loglore.logs.templates import Mined, mine
+
+
+def mined(*lines: str) -> Mined:
+    return mine(table_of(lines))
+
+
+def texts(*lines: str) -> list[str]:
+    return [template.text for template in mined(*lines).templates]
+
+
+WORDS = ("user", "failed", "from", "10.0.0.1", "port", "22", "/var/log/a.log", "id=7", "GET", "0x1f", "\t", "  ", "ok")
+MESSAGES = st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), max_size=30)
+
+
+@settings(max_examples=60)
+@given(MESSAGES | st.lists(st.text(max_size=40).filter(lambda text: "\n" not in text), max_size=12))
+def test_every_message_is_of_its_template(lines: list[str]) -> None:
+    found = mined(*lines)
+    for row in found.table.iter_rows(named=True):
+        if not re.search(r"\S", row["message"]):
+            assert row["template"] is None and row["key"] is None
+            continue
+        template = found.by_id[row["template"]]
+        assert template.key == row["key"]
+        assert template.text.count("<*>") == len(template.variables) or "<*>" in row["message"]
+        if "<*>" not in row["message"]:
+            assert template.values(row["message"]) is not None
+
+
+@settings(max_examples=60)
+@given(MESSAGES)
+def test_counts_first_last_and_ids(lines: list[str]) -> None:
+    found = mined(*lines)
+    seen = found.table.filter(pl.col("template").is_not_null())
+    assert [template.id for template in found.templates] == seen["template"].unique(maintain_order=True).to_list()
+    for template in found.templates:
+        own = seen.filter(pl.col("template") == template.id)
+        assert (template.count, template.first, template.last) == (own.height, own["line"].min(), own["line"].max())
+        assert template.example == own["text"][0]
+    assert len({template.text for template in found.templates}) == len(found.templates)
+    assert mined(*lines).templates == found.templates
+
+
+def test_header_is_no_part_of_a_template() -> None:
+    found = mined(
+        "Nov 22 20:20:15 web01 sshd[12]: Failed password for root from 10.0.0.7 port 4022 ssh2",
+        "Nov 22 20:20:16 web02 sshd[99]: Failed password for root from 10.0.0.8 port 4023 ssh2",
+    )
+    (template,) = found.templates
+    assert template.text == "Failed password for root from <*> port <*> ssh2"
+    assert template.variables == ("ip", "number")
+    assert template.values(found.table["message"][1]) == (("ip", "10.0.0.8"), ("number", "4023"))
+
+
+def test_the_same_message_in_two_sources_is_one_template() -> None:
+    table = pl.concat([table_of(["disk full", "ok 1"], "a.log"), table_of(["x", "ok 2", "ok 3"], "b.log")])
+    found = mine(table)
+    (ok,) = [template for template in found.templates if template.text == "ok <*>"]
+    assert (ok.count, ok.source, ok.first, ok.last) == (3, "a.log", 2, 2)
+
+
+def test_keys_depend_on_the_text_alone() -> None:
+    assert {one.text: one.key for one in mined("b 1", "a 2").templates} == {
+        one.text: one.key for one in mined("a 3", "b 4", "b 5").templates
+    }
+
+
+def test_words_tell_kinds_apart_and_names_do_not() -> None:
+    assert texts("VM Paused (Lifecycle Event)", "VM Resumed (Lifecycle Event)") == [
+        "VM Paused (Lifecycle Event)",
+        "VM Resumed (Lifecycle Event)",
+    ]
+    assert texts(*(f"session opened for user {name} by root" for name in ("eve", "bob", "ann"))) == [
+        "session opened for user <*> by root"
+    ]
+    assert texts("retry mode=slow after failure", "retry mode=fast after failure") == ["retry mode=<*> after failure"]
+
+
+def test_http_status_is_kept_and_user_agents_are_not() -> None:
+    line = '10.0.0.{} - - [22/Nov/2026:20:16:23 +0000] "GET /a/{} HTTP/1.1" {} 15{} "-" "agent {} of many"'
+    found = texts(*(line.format(number, number, 200 + 302 * (number % 2), number, "x" * number) for number in range(6)))
+    assert found == [
+        '<*> - - "GET <*> HTTP/<*>" 200 <*> "<*>" "<*>"',
+        '<*> - - "GET <*> HTTP/<*>" 502 <*> "<*>" "<*>"',
+    ]
+
+
+def masked(text: str) -> str:
+    shown = pl.select(mask(pl.lit(text))).item()
+    return re.sub("[" + "".join(TYPE_OF) + "]", lambda mark: f"<{TYPE_OF[mark[0]]}>", shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("took 12ms, 3.5 s and 40% of 1024", "took <number>, <number> s and <number>% of <number>"),
+        ("blk_-1608999687919862906 on node-17", "blk_<number> on node-<number>"),
+        ("open /etc/hosts and '/srv/a b' ", "open <path> and '<path> b' "),
+        ("C:\\Windows\\winsxs\\x.dll failed", "<path> failed"),
+        ("from 10.0.0.1:80 to ::1 and fe80::1:2", "from <ip>:<number> to <ip> and <ip>"),
+        ("10.0.0.1,10.0.0.2", "<ip>"),
+        ("mac 00:1a:2B:3c:4d:5e up", "mac <mac> up"),
+        ("at 2026-11-22T10:00:00.123Z or 10:11:12", "at <time> or <time>"),
+        ("at Tue Nov 24 10:11:12 2026, 22/Nov/2026:20:14:35.225", "at <time>, <time>"),
+        ("to=<ann@down.example>, relay mx.shop.example:25", "to=<<email>>, relay <host>:<number>"),
+        ("https://a.example/x?y=1, done", "<url>, done"),
+        ("pointer 0xDEADbeef and 9f86d081884c", "pointer <hex> and <hex>"),
+        ("org.apache.hadoop.Foo at Main.java:12", "org.apache.hadoop.Foo at Main.java:<number>"),
+        ("eth0 and IPv6 stay", "eth0 and IPv6 stay"),
+        ("facade decade", "facade decade"),
+    ],
+)
+def test_masks(text: str, expected: str) -> None:
+    assert masked(text) == expected
+
+
+@given(st.ip_addresses(v=4), st.uuids(), st.integers(0, 10**12))
+def test_masks_of_random_values(address: ipaddress.IPv4Address, identity: uuid.UUID, number: int) -> None:
+    assert masked(f"a {address} b {identity} c {number} d") == "a <ip> b <uuid> c <number> d"
+
+
+@given(st.ip_addresses())
+def test_ip_pattern_accepts_what_the_standard_library_does(address: ipaddress.IPv4Address) -> None:
+    assert re.fullmatch(expand("%{IP}"), str(address))
+
+
+@given(st.text(alphabet="0123456789.:abcdef", max_size=20))
+def test_ipv4_pattern_accepts_nothing_else(text: str) -> None:
+    try:
+        ipaddress.IPv4Address(text)
+        valid = True
+    except ValueError:
+        valid = False
+    # The standard library refuses leading zeros as ambiguous; so does the pattern.
+    assert bool(re.fullmatch(expand("%{IPV4}"), text)) == valid
+
+
+def test_marks_are_single_private_characters() -> None:
+    assert all(len(mark) == 1 and 0xE000 <= ord(mark) < 0xE0F0 for mark in MARKS.values())
+
+
+def test_nothing_to_mine() -> None:
+    assert mined().templates == []
+    assert mined("", "   ").table["template"].to_list() == [None, None]
