@@ -266,6 +266,8 @@ def _table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> Non
 
 def main() -> None:
     """Entry point: run the verb, turn errors into one line and an exit code."""
+    # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except InputError as fault:

@@ -83,3 +83,15 @@ def test_embedded_model_is_imported_from_its_gguf_and_speaks_english(tmp_path: P
     )
     answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)
     assert "Paris" in tokenizer.decode(answer[0, prompt["input_ids"].shape[1] :])
+
+
+@pytest.mark.model
+def test_embedded_tokenizer_splits_digits_as_the_model_was_trained(tmp_path: Path) -> None:
+    run(ImportSpec(model=EMBEDDED), RunFolder(tmp_path, {}))
+    for place in (embedded_gguf(), tmp_path / "model"):
+        tokenizer = load_tokenizer(place)
+        # By the definition of SmolLM's pre-tokenizer: every digit is a token of its own.
+        for text in ("Jan  3", "pid 1702", "\t\t44", "port 40022"):
+            tokens = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"])
+            assert [t for t in tokens if any(c.isdigit() for c in t)] == [c for c in text if c.isdigit()]
+            assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text

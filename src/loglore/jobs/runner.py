@@ -46,11 +46,10 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
         raise InputError(f"{recipe.path}: no job {only!r}; jobs: {', '.join(job.name for job in recipe.jobs)}")
     reports: dict[str, dict[str, Any]] = {}
     outputs: dict[str, dict[str, Path]] = {}
-    with _locked(folder):
+    with _locked(folder / ".lock"):
         for number, job in enumerate(recipe.jobs, 1):
-            report = _run_job(
-                job, recipe, folder, outputs, _titled(say, f"[{number}/{len(recipe.jobs)}] {job.name}"), only
-            )
+            title = f"[{number}/{len(recipe.jobs)}] {job.name}"
+            report = _run_job(job, recipe, folder / job.name, outputs, _titled(say, title), only)
             if report is None:
                 continue
             reports[job.name] = report
@@ -63,7 +62,7 @@ def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
     values = recipes.read_yaml(path)
     job = recipes.job_of(path, kind, {**values, "kind": kind})
     recipe = Recipe(kind, path, (job,))
-    with _locked(folder):
+    with _locked(folder.with_name(f".{folder.name}.lock")):
         report = _run_job(job, recipe, folder, {}, say, None)
     if report is None:
         raise InputError(f"{path}: a spec of one job cannot refer to other jobs")
@@ -71,7 +70,7 @@ def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
 
 
 def _run_job(
-    job: Job, recipe: Recipe, folder: Path, outputs: dict[str, dict[str, Path]], say: Say, only: str | None
+    job: Job, recipe: Recipe, place: Path, outputs: dict[str, dict[str, Path]], say: Say, only: str | None
 ) -> dict[str, Any] | None:
     missing = list(dict.fromkeys(name for name, _ in job.references() if name not in outputs))
     if missing:
@@ -82,16 +81,14 @@ def _run_job(
         recipes.resolve(job, recipe, outputs), f"{recipe.path}: job {job.name}"
     )
     mark = _fingerprint(job, spec)
-    done = _done(folder / job.name, mark)
+    done = _done(place, mark)
     if done is not None:
         say("done before, skipped")
         return done
     if only is not None and only != job.name:
         return None
-    _clear_if_other(folder / job.name, mark)
-    context = RunFolder(
-        folder / job.name, {"kind": job.kind, "fingerprint": mark, "spec": spec.model_dump(mode="json")}
-    )
+    _clear_if_other(place, mark)
+    context = RunFolder(place, {"kind": job.kind, "fingerprint": mark, "spec": spec.model_dump(mode="json")})
     say(f"{job.kind} …")
     start = time.monotonic()
     context.event("job started")
@@ -159,11 +156,11 @@ def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
+def _locked(file: Path) -> Iterator[None]:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JobError(f"{folder}: another run is working in this folder; wait for it or stop it") from None
+            raise JobError(f"{file}: another run is working in this folder; wait for it or stop it") from None
         yield

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loglore.errors import InputError
+from loglore.models.header import read_header
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -31,23 +32,29 @@ def load_model(path: Path, dtype: str = "float32", attention: str = "sdpa") -> "
     import torch
     from transformers import AutoModelForCausalLM
 
+    source = _source(path)
+    if "gguf_file" in source:
+        return _load_gguf(source, attention).to(getattr(torch, dtype)).eval()
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
-            **_source(path), dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
+            **source, dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
         )
-    # A model from GGUF remembers its quantization, and save_pretrained then refuses; the weights are plain by now.
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config
-        model = _rebuilt(model, attention)
     return model.eval()
 
 
 def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
-    """Load the tokenizer of a Hugging Face folder or a GGUF file."""
+    """Load the tokenizer of a Hugging Face folder or a GGUF file.
+
+    Raises:
+        InputError: nothing loadable there, or a GGUF whose way to split text is not known here.
+    """
     from transformers import AutoTokenizer
 
     with quiet():
-        return AutoTokenizer.from_pretrained(**_source(path), local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(**_source(path), local_files_only=True)
+    if path.suffix == ".gguf":
+        _restore_pre_tokenizer(tokenizer, path)
+    return tokenizer
 
 
 def save_model(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
@@ -79,9 +86,42 @@ def _source(path: Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
-def _rebuilt(model: "PreTrainedModel", attention: str) -> "PreTrainedModel":
-    from transformers import AutoModelForCausalLM
+def _restore_pre_tokenizer(tokenizer: "PreTrainedTokenizerBase", path: Path) -> None:
+    """Split text as the GGUF's `tokenizer.ggml.pre` says, which transformers does not read (5.23).
 
+    It makes every byte-level BPE split like GPT-2. SmolLM splits digits first; without that, one log line in eight
+    gets other tokens than the model was trained on.
+
+    Raises:
+        InputError: another pre-tokenizer, whose tokens nobody here has compared.
+    """
+    from tokenizers import pre_tokenizers
+
+    header = read_header(path)
+    name = header.get("tokenizer.ggml.pre", "gpt-2")
+    if header.get("tokenizer.ggml.model") != "gpt2" or name in ("gpt-2", "default"):
+        return
+    if name != "smollm":
+        raise InputError(f"{path}: its pre-tokenizer {name!r} cannot be rebuilt from GGUF; use the Hugging Face folder")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+
+
+def _load_gguf(source: dict[str, Any], attention: str) -> "PreTrainedModel":
+    """Dequantize to float32 and rebuild from the plain configuration.
+
+    A model loaded from GGUF remembers its quantizer, and `save_pretrained` would refuse.
+    """
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    with quiet():
+        model = AutoModelForCausalLM.from_pretrained(
+            **source,
+            quantization_config=GgufConfig(gguf_file=source["gguf_file"], dequantize=True),
+            attn_implementation=attention,
+            local_files_only=True,
+        ).float()
     plain = AutoModelForCausalLM.from_config(model.config, dtype=model.dtype, attn_implementation=attention)
     plain.load_state_dict(model.state_dict())
     plain.generation_config = model.generation_config

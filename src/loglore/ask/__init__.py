@@ -1,0 +1,1 @@
+"""Log + question → evidence → model → answer whose claims were checked against the log."""

@@ -1,0 +1,137 @@
+"""Ask a model about a log: evidence that fits its context, a streamed answer, and every claim in it checked.
+
+A conversation shows the log once, in its first turn (as the training conversations do), so a follow-up question reads
+only itself: the server finds the rest in its prompt cache. The price: evidence chosen for the first question also
+serves the later ones. `Conversation.renew` starts over with evidence for the question asked next.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loglore.data.frame import student_prompt
+from loglore.endpoint.client import Endpoint, Message, Reply
+from loglore.errors import InputError
+from loglore.logs import evidence, grounding, reader, templates
+
+if TYPE_CHECKING:
+    from loglore.logs.evidence import Evidence
+    from loglore.logs.grounding import Claim
+    from loglore.logs.templates import Mined
+
+# Tokens that chat templates put around messages, default system prompts included (SmolLM2's take 26).
+FRAME_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A checked answer.
+
+    Attributes:
+        question: as asked.
+        text: what the model wrote.
+        claims: what it claims about the log, with verdicts; offsets are into `text`.
+        evidence: what of the log the model saw.
+        renewed: whether the log was put before the model anew for this question.
+        reply: counts and times of the endpoint.
+    """
+
+    question: str
+    text: str
+    claims: "list[Claim]"
+    evidence: "Evidence"
+    renewed: bool
+    reply: Reply
+
+
+class Conversation:
+    """Questions and answers about one log with one model.
+
+    Args:
+        endpoint: where the model answers.
+        mined: the log.
+        context_tokens: longest prompt and answer together; None takes what the server says.
+        max_tokens: longest answer.
+
+    Raises:
+        InputError: the server does not say its context and none was given, or it leaves no room for a log.
+    """
+
+    def __init__(self, endpoint: Endpoint, mined: "Mined", context_tokens: int | None, max_tokens: int) -> None:
+        context = context_tokens or endpoint.served.context
+        if context is None:
+            raise InputError(f"{endpoint.url} does not say how long its context is; give it (context tokens)")
+        if endpoint.served.context is not None and context > endpoint.served.context:
+            raise InputError(f"context {context}: {endpoint.url} offers {endpoint.served.context} tokens")
+        if context - max_tokens <= 2 * FRAME_TOKENS:
+            raise InputError(f"a context of {context} tokens leaves no room for a log beside {max_tokens} of answer")
+        self.mined = mined
+        self._endpoint = endpoint
+        self._context = context
+        self._max_tokens = max_tokens
+        self._messages: list[Message] = []
+        self._used = 0
+        self.evidence: Evidence | None = None
+
+    def renew(self) -> None:
+        """Forget the questions so far; the next one chooses evidence for itself."""
+        self._messages, self._used, self.evidence = [], 0, None
+
+    def ask(
+        self,
+        question: str,
+        on_evidence: "Callable[[Evidence], None]" = lambda chosen: None,
+        on_reading: Callable[[int, int], None] = lambda done, total: None,
+        on_text: Callable[[str], None] = lambda text: None,
+    ) -> Answer:
+        """Put a question; when the conversation no longer fits the context, it starts over with this question.
+
+        Args:
+            question: in any language that the model reads.
+            on_evidence: called before the model is asked, when evidence was chosen anew.
+            on_reading: called with prompt tokens read and in all.
+            on_text: called with every piece of the answer.
+
+        Raises:
+            InputError: an empty question, or one too long for the context.
+            JobError: the endpoint failed.
+        """
+        if not question.strip():
+            raise InputError("the question is empty")
+        cost = self._endpoint.count_tokens(question) + FRAME_TOKENS
+        if self.evidence is not None and self._used + cost + self._max_tokens > self._context:
+            self.renew()
+        renewed = self.evidence is None
+        chosen, turn = self._turn(question, cost)
+        if renewed:
+            on_evidence(chosen)
+        messages = [*self._messages, turn]
+        reply = self._endpoint.chat(messages, max_tokens=self._max_tokens, on_text=on_text, on_reading=on_reading)
+        # Only now, so that a question that failed or was interrupted can be put again.
+        self.evidence = chosen
+        self._messages = [*messages, {"role": "assistant", "content": reply.text}]
+        self._used = reply.prompt_tokens + reply.completion_tokens
+        claims = grounding.check(reply.text, self.mined.table)
+        return Answer(question, reply.text, claims, chosen, renewed, reply)
+
+    def _turn(self, question: str, cost: int) -> "tuple[Evidence, Message]":
+        if self.evidence is not None:
+            return self.evidence, {"role": "user", "content": question.strip()}
+        budget = self._context - self._max_tokens - cost
+        if budget <= 0:
+            raise InputError(f"the question takes {cost} of {self._context} tokens and leaves no room for the log")
+        chosen = evidence.build(self.mined, budget, self._endpoint.count_tokens, question)
+        return chosen, {"role": "user", "content": student_prompt(question, chosen.text)}
+
+
+def read_log(paths: Sequence[Path]) -> "Mined":
+    """Read and mine logs (files, folders, compressed files, `-` for standard input).
+
+    Raises:
+        InputError: a file is missing, or there is not one line.
+    """
+    table = reader.read_table(paths)
+    if table.height == 0:
+        raise InputError(f"{', '.join(map(str, paths))}: no lines to ask about")
+    return templates.mine(table)

@@ -1,0 +1,1 @@
+"""The chatbot: ask about a log in the terminal."""

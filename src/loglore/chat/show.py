@@ -1,0 +1,135 @@
+"""What the terminal shows, as plain text: the log's header, an answer's checked claims, and what was left out.
+
+Log lines and answers are foreign text: control characters (which could drive the terminal) and direction marks (which
+could reorder what is read) become U+FFFD, and so does what the terminal's encoding lacks.
+"""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from loglore.ask.answer import Answer
+    from loglore.logs.evidence import Evidence
+    from loglore.logs.grounding import Claim
+
+MARKS = {"supported": "✓", "contradicted": "✗", "unverifiable": "?"}
+PLAIN_MARKS = {"supported": "+", "contradicted": "x", "unverifiable": "?"}
+LEVELS = ("fatal", "error", "warning", "notice", "info", "debug", "trace")
+CITED_LINES = 3
+CITED_CHARACTERS = 160
+DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def cleaner(encoding: str | None) -> Callable[[str], str]:
+    """A function that makes foreign text safe to write to a terminal with this encoding."""
+    name = encoding or "utf-8"
+
+    def clean(text: str) -> str:
+        safe = "".join(each if _is_safe(each) else "\ufffd" for each in text)
+        return safe.encode(name, "replace").decode(name)
+
+    return clean
+
+
+def marks(encoding: str | None) -> dict[str, str]:
+    """The mark of each verdict, in characters that the encoding has."""
+    try:
+        "".join(MARKS.values()).encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return PLAIN_MARKS
+    return MARKS
+
+
+def header(table: pl.DataFrame) -> list[str]:
+    """One line per log file (at most ten): lines, time range, levels."""
+    parts = table.partition_by("source", maintain_order=True)
+    lines = [_source(part) for part in parts[:10]]
+    if len(parts) > len(lines):
+        lines.append(f"and {len(parts) - len(lines)} more files; {table.height:,} lines in all")
+    return lines
+
+
+def left_out(evidence: "Evidence") -> str:
+    """What of the log the model saw and what it did not, in one line."""
+    omitted = evidence.omitted
+    total = omitted["lines_total"]
+    seen = f"The model saw {len(evidence.lines):,} of {total:,} lines ({evidence.tokens:,} tokens)"
+    if not omitted["lines"] and not omitted["shortened"]:
+        return f"{seen}: all of the log."
+    parts = [f"{omitted['lines']:,} lines", f"{omitted['templates']:,} of {omitted['templates_total']:,} templates"]
+    shortened = f"; {omitted['shortened']:,} long lines were cut" if omitted["shortened"] else ""
+    return f"{seen}; left out: {', '.join(parts)}{shortened}."
+
+
+def verdicts(answer: "Answer", table: pl.DataFrame, mark: dict[str, str]) -> list[str]:
+    """The answer's claims with their verdict and the lines they stand on; says so when there are none."""
+    if not answer.claims:
+        return ["Nothing in this answer can be checked against the log: no line, quote, count, time or entity."]
+    counts = {verdict: sum(claim.verdict == verdict for claim in answer.claims) for verdict in MARKS}
+    summary = ", ".join(f"{mark[verdict]} {count} {verdict}" for verdict, count in counts.items() if count)
+    lines = [f"Checked against the log: {summary}"]
+    shown: set[str] = set()
+    for claim in answer.claims:
+        rows = _claim(claim, answer.text, table, mark)
+        if rows[0] not in shown:
+            shown.add(rows[0])
+            lines += rows
+    return lines
+
+
+def speed(answer: "Answer") -> str:
+    """Tokens and times, in one line."""
+    reply = answer.reply
+    cut = " (cut at the length limit)" if reply.finish_reason == "length" else ""
+    return (
+        f"{reply.completion_tokens:,} tokens{cut}, {reply.tokens_per_second:.0f} tokens/s, first after "
+        f"{reply.first_token_s:.1f} s; prompt {reply.prompt_tokens:,} tokens, {reply.cached_tokens:,} of them cached"
+    )
+
+
+def _claim(claim: "Claim", text: str, table: pl.DataFrame, mark: dict[str, str]) -> list[str]:
+    actual = f"; the log says: {claim.actual}" if claim.verdict == "contradicted" and claim.actual else ""
+    quoted = " ".join(text[claim.start : claim.end].split())
+    rows = [f"  {mark[claim.verdict]} {claim.kind}: {quoted}{actual}"]
+    lines = list(claim.lines)
+    wanted = table.filter(pl.col("line").is_in(lines[:CITED_LINES]))
+    if claim.source:
+        wanted = wanted.filter(pl.col("source") == claim.source)
+    several = table["source"].n_unique() > 1
+    for source, line, content in wanted.select("source", "line", "text").head(CITED_LINES).iter_rows():
+        place = f"{source}:L{line}" if several else f"L{line}"
+        rows.append(f"      {place}| {_short(content)}")
+    if len(lines) > CITED_LINES:
+        rows.append(f"      … and {len(lines) - CITED_LINES:,} more lines")
+    return rows
+
+
+def _source(part: pl.DataFrame) -> str:
+    found = dict(part.filter(pl.col("level").is_not_null())["level"].value_counts().iter_rows())
+    levels = ", ".join(f"{level} {found[level]:,}" for level in LEVELS if level in found)
+    first, last = part["time"].min(), part["time"].max()
+    span = f", {_clock(first)} to {_clock(last)} UTC" if first is not None else ", no times"
+    return f"{part['source'][0]}: {part.height:,} lines{span}" + (f", {levels}" if levels else "")
+
+
+def _clock(moment: object) -> str:
+    return str(moment)[:19]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= CITED_CHARACTERS else text[: CITED_CHARACTERS - 1] + "…"
+
+
+def _is_safe(character: str) -> bool:
+    if character in "\n\t":
+        return True
+    return unicodedata.category(character) not in ("Cc", "Cs") and character not in DIRECTION_MARKS
+
+
+def wrap_commands(commands: Sequence[tuple[str, str]]) -> str:
+    """Commands with their meaning, one a line."""
+    width = max(len(name) for name, _ in commands)
+    return "\n".join(f"  {name.ljust(width)}  {meaning}" for name, meaning in commands)

@@ -1,0 +1,1 @@
+"""The local hub: named models in immutable versions, as plain folders."""

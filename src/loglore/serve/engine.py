@@ -1,0 +1,200 @@
+"""One llama.cpp server process for one model, from start to stop.
+
+A process of its own, because llama.cpp's server cannot be stopped from inside and takes the process with it when it
+aborts. It costs about a second to start (Python, then the model is mapped into memory).
+
+The context length is per conversation. llama.cpp divides the context it is given by the number of parallel
+conversations, so it is given `context × parallel` (and rounds each share up to a multiple of 256).
+"""
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from loglore.errors import InputError, JobError
+from loglore.export.tool import last_error
+from loglore.models.header import context_length
+from loglore.settings import load
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Without a wish, no more than this: keys and values of a 128k context would not fit most machines.
+DEFAULT_CONTEXT = 8192
+START_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """A running endpoint.
+
+    Attributes:
+        url: base URL for OpenAI clients, ends in `/v1`.
+        model_id: the name to ask for.
+        context: tokens of one conversation, prompt and answer together.
+        pid: process id of the engine.
+        log: file with the engine's output.
+    """
+
+    url: str
+    model_id: str
+    context: int
+    pid: int
+    log: Path
+    _process: "subprocess.Popen[bytes]" = field(repr=False)
+
+    def is_running(self) -> bool:
+        """Whether the engine is still alive."""
+        return self._process.poll() is None
+
+    def wait(self) -> None:
+        """Block until the engine ends, which it only does by failing.
+
+        Raises:
+            JobError: always, with the end of the engine's log.
+        """
+        status = self._process.wait()
+        raise JobError(f"the engine stopped (status {status}): {last_error(self.log)}; see {self.log}")
+
+
+@contextlib.contextmanager
+def running(
+    gguf: Path,
+    *,
+    model_id: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    context: int | None = None,
+    parallel: int = 1,
+    log: Path | None = None,
+) -> Iterator[Session]:
+    """Start an engine for `gguf`, yield its session when it answers, stop it at the end.
+
+    The engine dies with this process, however that ends.
+
+    Args:
+        gguf: the model file; its chat template is used.
+        model_id: name offered to clients; the file's name by default.
+        host: address to bind, on loopback only: engines know no keys.
+        port: port to bind; 0 takes a free one.
+        context: tokens of one conversation; None takes what the model was trained for, up to `DEFAULT_CONTEXT`.
+        parallel: conversations at the same time; more wait.
+        log: file that takes the engine's output, kept; None makes one under the data folder.
+
+    Raises:
+        InputError: no such GGUF, it is damaged, a context beyond its training, or the port is taken.
+        JobError: the engine failed to start.
+    """
+    context = _checked_context(gguf, context)
+    _check_address(host, port)
+    log = log or load().home / "sessions" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    wish: dict[str, Any] = {
+        "gguf": str(gguf.resolve()),
+        "model_id": model_id or gguf.stem,
+        "host": host,
+        "port": port,
+        "context": context,
+        "parallel": parallel,
+        "threads": load().threads,
+        "parent": os.getpid(),
+        # The kernel's "die with parent" follows the starting thread, so it is only safe to ask for from the main one.
+        "kernel_watch": threading.current_thread() is threading.main_thread(),
+    }
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loglore.serve.llama"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+        )
+    try:
+        address = _started(process, wish, log)
+        offered = _wait_until_healthy(address, process, log)
+        yield Session(f"{address}/v1", wish["model_id"], offered, process.pid, log, process)
+    finally:
+        _stop(process)
+
+
+def _checked_context(gguf: Path, context: int | None) -> int:
+    trained = context_length(gguf)
+    if context is None:
+        return min(trained, DEFAULT_CONTEXT)
+    if not 1 <= context <= trained:
+        raise InputError(f"context {context}: {gguf.name} was trained for 1 to {trained} tokens")
+    return context
+
+
+def _check_address(host: str, port: int) -> None:
+    if host not in LOOPBACK:
+        raise InputError(f"host {host}: engines answer without a key, so only {', '.join(LOOPBACK)} can be bound")
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port}: expected 0 (a free one) to 65535")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as trial:
+        # As llama.cpp binds: a port in TIME_WAIT is free, one that is listened on is not.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as fault:
+            raise InputError(f"{host}:{port} cannot be used: {fault.strerror}; choose another --port, or 0") from None
+
+
+def _started(process: "subprocess.Popen[bytes]", wish: dict[str, Any], log: Path) -> str:
+    """Hand the wish over and wait for the address; the engine binds only after the model is loaded."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(json.dumps(wish).encode() + b"\n")
+        process.stdin.flush()
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    if not ready:
+        raise JobError(f"the engine did not start within {START_TIMEOUT_S:.0f} s; see {log}")
+    line = process.stdout.readline().decode()
+    if not line:
+        process.wait()
+        raise JobError(f"the engine could not start with {wish['gguf']}: {last_error(log)}; see {log}")
+    return str(json.loads(line)["address"])
+
+
+def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path) -> int:
+    """Poll `/health`, then return the context that the engine really offers a conversation, in tokens."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise JobError(f"the engine died while starting: {last_error(log)}; see {log}")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            if _get(address + "/health")["status"] == "ok":
+                return int(_get(address + "/props")["default_generation_settings"]["n_ctx"])
+        time.sleep(0.05)
+    raise JobError(f"the engine did not answer within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as reply:
+        return json.load(reply)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    """Close the engine's input, which it takes as the order to end; kill it if it does not."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
