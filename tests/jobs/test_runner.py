@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import TEXTS
+from support_tiny import TEXTS
 
 from loglore.errors import InputError, JobError
 from loglore.jobs import recipes, runner

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TEXTS
+from support_tiny import TEXTS
 from safetensors.torch import load_file
 
 from loglore.data.files import read_rows

@@ -1,0 +1,177 @@
+"""One batch of prompts to greedy answers, as fast as two CPU cores allow. Imports torch: import it inside a function.
+
+What it does differently from `model.generate`, measured on SmolLM2-135M in bf16 on two AVX512-BF16 cores:
+- Prompts go through the model one by one, without padding and without a mask: 2,070 tokens/s where a left-padded
+  batch of 8 reaches 1,370 (and 1,230 when logits of all positions are computed instead of the last one's).
+- Keys and values live in buffers of final size; `generate`'s default cache copies all of them at every token.
+- A row that ends its turn leaves the batch at once: the last row takes its place, so no step computes finished rows.
+Models whose layers do not all keep every key (sliding windows, state spaces) go through `model.generate` instead.
+The price: answers are greedy only, and a batch holds `rows x (prompt + new tokens)` keys and values in memory.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from transformers import Cache, DynamicCache, GenerationConfig
+from transformers.cache_utils import DynamicLayer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Generated tokens without the one that ends the turn, why they end, and seconds since the batch started."""
+
+    tokens: list[int]
+    finish: Literal["stop", "length"]
+    seconds: float
+
+
+def answer_batch(model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: set[int]) -> list[Answer]:
+    """Answer all prompts together, greedily; the same prompts in the same order give the same answers.
+
+    Args:
+        model: a causal language model of transformers, adapters merged.
+        prompts: token ids, none empty.
+        max_new_tokens: most tokens of one answer.
+        stop: token ids that end an answer.
+    """
+    start = time.monotonic()
+    with torch.inference_mode():
+        if all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers):
+            return _Batch(model, prompts, max_new_tokens, stop, start).run()
+        return _plain(model, prompts, max_new_tokens, stop, start)
+
+
+class _Slab(DynamicLayer):  # type: ignore[misc]  # transformers is not checked
+    """Keys and values of one layer in buffers of final size [rows, heads, tokens, size of a head]."""
+
+    def __init__(self, like: torch.Tensor, rows: int, tokens: int) -> None:
+        super().__init__()
+        shape = (rows, like.shape[1], tokens, like.shape[3])
+        self.all_keys, self.all_values = like.new_zeros(shape), like.new_zeros(shape)
+        self.dtype, self.device, self.is_initialized = like.dtype, like.device, True
+        self.show(rows, 0)
+
+    def show(self, rows: int, tokens: int) -> None:
+        """Let the model see the first `rows` rows and `tokens` tokens."""
+        self.keys, self.values = self.all_keys[:rows, :, :tokens], self.all_values[:rows, :, :tokens]
+
+    def place(self, row: int, end: int, layer: DynamicLayer) -> None:
+        """Write one prompt's keys and values so that they end before token `end`."""
+        first = end - layer.keys.shape[2]
+        self.all_keys[row, :, first:end] = layer.keys[0]
+        self.all_values[row, :, first:end] = layer.values[0]
+
+    def move(self, source: int, target: int) -> None:
+        """Copy what is seen of row `source` over row `target`."""
+        self.keys[target] = self.keys[source]
+        self.values[target] = self.values[source]
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append one step's keys and values in place."""
+        rows, _heads, seen, _size = self.keys.shape
+        self.show(rows, seen + keys.shape[2])
+        self.keys[:, :, seen:], self.values[:, :, seen:] = keys, values
+        return self.keys, self.values
+
+
+class _Batch:
+    """The rows still being answered: slot s holds row `rows[s]`; prompts are right-aligned at `width`."""
+
+    def __init__(
+        self, model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: set[int], start: float
+    ) -> None:
+        self.model, self.max_new_tokens, self.stop, self.start = model, max_new_tokens, stop, start
+        self.rows = list(range(len(prompts)))
+        self.tokens: list[list[int]] = [[] for _ in prompts]
+        self.answers: dict[int, Answer] = {}
+        self.width = max(map(len, prompts))
+        self.positions = torch.tensor([[len(prompt)] for prompt in prompts], device=model.device)
+        self.mask = self._mask(prompts)
+        self.next = torch.zeros_like(self.positions)
+        self._prefill(prompts)
+
+    def run(self) -> list[Answer]:
+        while self._take():
+            self.width += 1
+            output = self.model(
+                input_ids=self.next[: len(self.rows)],
+                attention_mask=self.mask[: len(self.rows), :, :, : self.width],
+                position_ids=self.positions[: len(self.rows)],
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+            self.next[: len(self.rows)] = output.logits[:, -1].argmax(-1, keepdim=True)
+            self.positions += 1
+        return [self.answers[row] for row in range(len(self.tokens))]
+
+    def _mask(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Additive attention mask [rows, 1, 1, tokens] that hides what lies left of each prompt."""
+        least = torch.finfo(self.model.dtype).min
+        mask = torch.zeros(len(prompts), 1, 1, self.width + self.max_new_tokens, dtype=self.model.dtype)
+        for row, prompt in enumerate(prompts):
+            mask[row, :, :, : self.width - len(prompt)] = least
+        return mask.to(self.model.device)
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> None:
+        slabs: list[_Slab] = []
+        for row, prompt in enumerate(prompts):
+            ids = torch.tensor([prompt], device=self.model.device)
+            cache = DynamicCache(config=self.model.config)
+            output = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self.next[row] = output.logits[0, -1].argmax()
+            if not slabs:
+                tokens = self.width + self.max_new_tokens
+                slabs = [_Slab(layer.keys, len(prompts), tokens) for layer in cache.layers]
+            for slab, layer in zip(slabs, cache.layers, strict=True):
+                slab.place(row, self.width, layer)
+        for slab in slabs:
+            slab.show(len(prompts), self.width)
+        self.slabs, self.cache = slabs, Cache(layers=slabs)
+
+    def _take(self) -> bool:
+        """Record the newest token of every row and drop finished rows; whether any are left."""
+        for slot, token in reversed(list(enumerate(self.next[: len(self.rows), 0].tolist()))):
+            row = self.rows[slot]
+            if token not in self.stop:
+                self.tokens[row].append(token)
+            full = len(self.tokens[row]) == self.max_new_tokens
+            if token in self.stop or full:
+                seconds = time.monotonic() - self.start
+                self.answers[row] = Answer(self.tokens[row], "stop" if token in self.stop else "length", seconds)
+                self._drop(slot)
+        return bool(self.rows)
+
+    def _drop(self, slot: int) -> None:
+        last = len(self.rows) - 1
+        if slot != last:
+            self.rows[slot] = self.rows[last]
+            for tensor in (self.next, self.positions, self.mask):
+                tensor[slot] = tensor[last]
+            for slab in self.slabs:
+                slab.move(last, slot)
+        self.rows.pop()
+        for slab in self.slabs:
+            slab.show(last, self.width)
+
+
+def _plain(
+    model: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: set[int], start: float
+) -> list[Answer]:
+    """The same through `model.generate` on a left-padded batch."""
+    width = max(map(len, prompts))
+    pad = min(stop, default=0)
+    ids = torch.tensor([[pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=model.device)
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=model.device)
+    greedy = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=sorted(stop) or None, pad_token_id=pad
+    )
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=greedy)
+    seconds = time.monotonic() - start
+    answers = []
+    for tokens in output[:, width:].tolist():
+        end = next((place for place, token in enumerate(tokens) if token in stop), None)
+        answers.append(Answer(tokens[:end], "length" if end is None else "stop", seconds))
+    return answers

@@ -1,0 +1,313 @@
+"""Facts of a chunk, computed once and shared by all tasks: lines, groups of like lines, problems, times.
+
+Everything that an answer states is read off here. A group is defined by a quotation: the lines of the chunk that
+contain it, in upper or lower case, so that a reader can check every count with `grep -ciF`.
+"""
+
+import datetime
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from loglore.logs.lookup import fold
+from loglore.synth.analyst import entities
+from loglore.synth.analyst.knowledge import Kind, Topic, kind_of, topic_of
+from loglore.synth.analyst.wording import SHORT_QUOTE, quotable, shortened, whole_seconds
+
+# After a year and a colon in access logs, before a colon and milliseconds in some others.
+_CLOCK = re.compile(r"(?:(?<![\d:])|(?<=\d{4}:))\d{1,2}:\d{2}:\d{2}(?!\d|:\d)|(?<![\d])\d{2}:\d{2}:\d{2}(?=:\d{3}\b)")
+_EPOCH = re.compile(r"(?<!\d)1\d{9}(?!\d)")
+_HEADER_SPAN = 110
+LEAD_IN = 24
+_PLAIN_WORD = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a chunk.
+
+    Attributes:
+        position: 1-based in the chunk; number: 1-based in its source.
+        template: key of its template; pattern: the template's text with `<*>`.
+        event: number of the first line of its event.
+        clock: the time of day as it stands in the line, or its epoch second; None when the line shows neither.
+        body: the longest end of the message that stands in the text in one piece (an access log has its client address
+            before the time), so that every quotation from it is verbatim.
+        folded: the text in lower case with single blanks, in which quotations are looked up.
+    """
+
+    position: int
+    number: int
+    text: str
+    message: str
+    time: datetime.datetime | None
+    level: str | None
+    component: str | None
+    template: str
+    pattern: str
+    event: int
+    clock: str | None
+    body: str
+    folded: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """The lines of a chunk that contain `quote`, a verbatim part of a message.
+
+    Attributes:
+        pattern: the template text of the line that the quote was taken from.
+        topic: what the message is about; None when unknown.
+    """
+
+    quote: str
+    lines: tuple[Line, ...]
+    pattern: str
+    topic: Topic | None
+
+    @property
+    def count(self) -> int:
+        """How many lines contain the quote, at least 1."""
+        return len(self.lines)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The events of one kind of problem.
+
+    Attributes:
+        events: the line of each event that shows the problem, in order.
+        group: the lines that contain the problem's main quotation.
+        stated: the cause as quoted from the log, None where the log names none.
+        named: what the messages name, by sort (`ip`, `user` …), with the number of events that name it first.
+    """
+
+    kind: Kind
+    events: tuple[Line, ...]
+    group: Group
+    stated: str | None
+    named: dict[str, Counter[str]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A chunk as the analyst sees it.
+
+    Attributes:
+        lines: all lines in order, never empty.
+        prefixed: whether the student sees `L<number>|` before each line, so that answers may cite line numbers.
+        begun: events that began before the first line and are counted there, when this is a part of a chunk.
+    """
+
+    lines: tuple[Line, ...]
+    prefixed: bool = False
+    begun: frozenset[int] = frozenset()
+
+    @cached_property
+    def spoken(self) -> tuple[Line, ...]:
+        """The lines that are not blank."""
+        return tuple(line for line in self.lines if line.text.strip())
+
+    @cached_property
+    def heads(self) -> tuple[Line, ...]:
+        """The first line of each event that begins here, blank ones left out."""
+        first: dict[int, Line] = {}
+        for line in self.spoken:
+            first.setdefault(line.event, line)
+        return tuple(line for event, line in first.items() if event not in self.begun)
+
+    @cached_property
+    def levels(self) -> Counter[str]:
+        """Lines by level; lines without a level are left out."""
+        return Counter(line.level for line in self.lines if line.level)
+
+    @cached_property
+    def components(self) -> Counter[str]:
+        """Events by component, those without one left out."""
+        return Counter(line.component for line in self.heads if line.component)
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Groups of like lines, the largest first, then by first appearance; each first-of-event line is in one."""
+        found: dict[str, Group] = {}
+        by_template: dict[str, list[Line]] = {}
+        for line in self.heads:
+            by_template.setdefault(line.template, []).append(line)
+        for members in by_template.values():
+            quote = shared_quote(members)
+            if quote and quote not in found:
+                found[quote] = self.group(quote, members[0])
+        return tuple(sorted(found.values(), key=lambda group: -group.count))
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """Problems by severity, then number of events, then first appearance."""
+        by_kind: dict[str, tuple[Kind, list[Line]]] = {}
+        for head in self.heads:
+            found = self._problem_of(head)
+            if found:
+                by_kind.setdefault(found[0].name, (found[0], []))[1].append(found[1])
+        problems = [self._problem(kind, lines) for kind, lines in by_kind.values()]
+        return tuple(sorted(problems, key=lambda problem: (-problem.kind.severity, -len(problem.events))))
+
+    @cached_property
+    def seconds(self) -> int | None:
+        """Whole seconds from the first to the last dated line; None with fewer than two or when time runs back."""
+        return seconds_between(self.lines)
+
+    def group(self, quote: str, line: Line) -> Group:
+        """All lines of the chunk that contain `quote`, which stands in `line`."""
+        wanted = fold(quote)
+        members = tuple(each for each in self.lines if wanted in each.folded)
+        return Group(quote, members or (line,), line.pattern, topic_of(line.message))
+
+    def part(self, first: int, last: int) -> "Facts":
+        """The facts of the lines at positions `first` to `last` alone."""
+        begun = frozenset(line.event for line in self.lines[: first - 1])
+        return Facts(self.lines[first - 1 : last], self.prefixed, begun)
+
+    def _problem_of(self, head: Line) -> tuple[Kind, Line] | None:
+        """The kind of an event and the line that shows it: the head's own, unless a later line says more."""
+        own = kind_of(head.message, head.level)
+        general = own is None or own.name in {"exception", "failure", "warning"}
+        if not general or (own is None and head.level is not None and head.level not in {"warning", "error", "fatal"}):
+            return (own, head) if own else None
+        rest = [line for line in self.spoken if line.event == head.event and line is not head]
+        best = (own, head)
+        for line in rest:
+            kind = kind_of(line.message.strip(), None)
+            if kind and (best[0] is None or kind.rank <= best[0].rank):
+                best = (kind, line)
+        return (best[0], best[1]) if best[0] else None
+
+    def _problem(self, kind: Kind, lines: list[Line]) -> Problem:
+        sizes = Counter(line.template for line in lines)
+        most = [line for line in lines if line.template == sizes.most_common(1)[0][0]]
+        quote = shared_quote(most, kind.pattern)
+        stated = next((match[0] for line in lines if kind.stated and (match := kind.stated.search(line.message))), None)
+        return Problem(
+            kind=kind,
+            events=tuple(lines),
+            group=self.group(quote, most[0]),
+            stated=stated and quotable(shortened(stated)),
+            named=entities.common(line.message for line in lines),
+        )
+
+
+def facts_of(table: pl.DataFrame, patterns: dict[str, str], prefixed: bool = False) -> Facts:
+    """Facts of a chunk.
+
+    Args:
+        table: the chunk's rows of a mined log table (`loglore.logs.templates.mine`): one source, at least one row.
+        patterns: template text by key.
+        prefixed: whether the student's prompt numbers the lines.
+    """
+    names = ("line", "text", "message", "time", "level", "component", "key", "event")
+    lines = []
+    for position, row in enumerate(table.select(names).iter_rows(named=True), 1):
+        key = row["key"] or ""
+        message = whole_message(row["text"], row["message"], row["component"])
+        lines.append(
+            Line(
+                position=position,
+                number=row["line"],
+                text=row["text"],
+                message=message,
+                time=row["time"],
+                level=row["level"],
+                component=row["component"],
+                template=key,
+                pattern=patterns.get(key, row["message"]),
+                event=row["event"],
+                clock=clock_of(row["text"], row["time"]),
+                body=_body(row["text"], message),
+                folded=fold(row["text"]),
+            )
+        )
+    return Facts(tuple(lines), prefixed)
+
+
+def whole_message(text: str, message: str, component: str | None) -> str:
+    """The message with the word before it that a reader may have taken for a component: `exited: web (status 1)`."""
+    whole = f"{component}: {message}"
+    return whole if component and _PLAIN_WORD.fullmatch(component) and text.endswith(whole) else message
+
+
+def clock_of(text: str, time: datetime.datetime | None) -> str | None:
+    """The time of day as it stands in the header of a line, where it is the line's own time."""
+    if time is None:
+        return None
+    for match in _CLOCK.finditer(text[:_HEADER_SPAN]):
+        if match[0].split(":")[1:] == time.strftime("%M:%S").split(":"):
+            return match[0]
+    epoch = _EPOCH.search(text[:40])
+    return epoch[0] if epoch else None
+
+
+def _body(text: str, message: str) -> str:
+    starts = [0, *(match.end() for match in re.finditer(r"\s+", message))]
+    return next(
+        (message[start:].strip() for start in starts if message[start:] and message[start:] in text), text.strip()
+    )
+
+
+def shared_quote(lines: Sequence[Line], around: re.Pattern[str] | None = None) -> str:
+    """A part of the first line's message that all the lines contain, of at most about 64 characters.
+
+    The longest constant run of the template; when `around` matches only beyond the quotation's end, the part with the
+    match is taken instead.
+    """
+    message = lines[0].body or lines[0].text.strip()
+    runs = [message] if len({line.body for line in lines}) == 1 else _runs(lines)
+    best = max(runs, key=lambda run: (bool(around and around.search(run)), _letters(run)), default="")
+    start = 0
+    match = around.search(best) if around else None
+    if match and match.end() > SHORT_QUOTE:
+        start = _lead_in(best, match.start())
+    quote = shortened(best, SHORT_QUOTE, start)
+    return quotable(quote if _letters(quote) >= 3 else shortened(message, SHORT_QUOTE))
+
+
+def _lead_in(text: str, place: int) -> int:
+    """Where to begin a quotation so that it leads in to `place`: after a comma shortly before, else a word or two."""
+    clause = text.rfind(", ", max(place - LEAD_IN, 0), place)
+    if clause >= 0:
+        return clause + 2
+    word = text.find(" ", max(place - LEAD_IN, 0), place)
+    return word + 1 if word >= 0 else place
+
+
+def _letters(text: str) -> int:
+    return sum(character.isalpha() for character in text)
+
+
+def _runs(lines: Sequence[Line]) -> list[str]:
+    """Runs of words of the first message that stand in all the messages (word by word, longest first by letters)."""
+    messages = [line.body for line in lines]
+    words = [(match.start(), match.end()) for match in re.finditer(r"\S+", messages[0])]
+    runs: list[str] = []
+    first = 0
+    while first < len(words):
+        last, run = first, ""
+        while last < len(words):
+            candidate = messages[0][words[first][0] : words[last][1]]
+            if not all(candidate in message for message in messages[1:]):
+                break
+            run, last = candidate, last + 1
+        if run:
+            runs.append(run)
+        first = max(last, first + 1)
+    return runs
+
+
+def seconds_between(lines: Sequence[Line]) -> int | None:
+    """Whole seconds from the first to the last of the lines that have a time; None with fewer than two or run back."""
+    times = [line.time for line in lines if line.time is not None]
+    if len(times) < 2:
+        return None
+    length = whole_seconds(times[0], times[-1])
+    return length if length >= 0 else None

@@ -1,0 +1,24 @@
+"""Facts for tests: a text through the real reader and template miner."""
+
+import tempfile
+from pathlib import Path
+
+import polars as pl
+
+from loglore.logs import reader, templates
+from loglore.synth.analyst.facts import Facts, facts_of
+
+
+def mined_of(text: str) -> templates.Mined:
+    """The mined table of one log given as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.log"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        return templates.mine(reader.read_table([path]))
+
+
+def facts_and_table(text: str, prefixed: bool = False) -> tuple[Facts, pl.DataFrame]:
+    """Facts of a whole text as one chunk, and its table."""
+    mined = mined_of(text)
+    patterns = {template.key: template.text for template in mined.templates}
+    return facts_of(mined.table, patterns, prefixed), mined.table
