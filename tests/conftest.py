@@ -10,6 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Tiny models gain nothing from threads, and threads of many processes on few cores wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder: Llama, 2 layers, width 64, 512 tokens, random weights in float32."""

@@ -140,6 +140,19 @@ def serve(
 
 
 @app.command()
+def studio(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the pages; 0 takes a free one.")] = 8501,
+    host: Annotated[str, typer.Option(help="Address to bind; loopback only.")] = "127.0.0.1",
+    runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
+    logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
+) -> None:
+    """Start the web portal and its API: runs, models, and a chat about logs; Ctrl-C stops both."""
+    from loglore.studio.start import start
+
+    start(host, port, runs, logs)
+
+
+@app.command()
 def chat(
     logs: Annotated[list[Path] | None, typer.Argument(help="Log files or folders.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; default: the newest in the hub.")] = None,
@@ -266,6 +279,9 @@ def _table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> Non
 
 def main() -> None:
     """Entry point: run the verb, turn errors into one line and an exit code."""
+    # Threads that wait for each other sleep instead of spinning: on cores shared with other work, training was twice as
+    # fast (docs/LOG.md). OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:

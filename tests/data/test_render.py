@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support_tiny import CHATML, build_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support_tiny import CHATML, build_tokenizer
 from transformers import AutoTokenizer
 
 from loglore.data import render

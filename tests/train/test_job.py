@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from support_tiny import TEXTS
 from safetensors.torch import load_file
+from support_tiny import TEXTS
 
 from loglore.data.files import read_rows
 from loglore.data.formats import to_messages

@@ -86,7 +86,13 @@ def run(spec: CompareSpec, context: RunFolder) -> dict[str, Any]:
     files.write_text(context.path / "report.md", markdown.report(comparison, list(figures), written))
     drawings = {name: (plots.svg(figure, text), text) for name, (figure, text) in figures.items()}
     files.write_text(context.path / "report.html", page.html(comparison, drawings, written))
-    return {"outputs": outputs, "rows": comparison["rows"], "findings": comparison["findings"]}
+    summary = tables.text(comparison) + f"\nReport: {context.path / 'report.html'}"
+    return {
+        "outputs": outputs,
+        "rows": comparison["rows"],
+        "findings": comparison["findings"],
+        "summary": summary,
+    }
 
 
 def compare(

@@ -1,9 +1,10 @@
 """One batch of prompts to greedy answers, as fast as two CPU cores allow. Imports torch: import it inside a function.
 
-What it does differently from `model.generate`, measured on SmolLM2-135M in bf16 on two AVX512-BF16 cores:
+What it does differently from `model.generate`, measured on SmolLM2-135M in bf16 on two AVX512-BF16 and AMX cores:
 - Prompts go through the model one by one, without padding and without a mask: 2,070 tokens/s where a left-padded
   batch of 8 reaches 1,370 (and 1,230 when logits of all positions are computed instead of the last one's).
-- Keys and values live in buffers of final size; `generate`'s default cache copies all of them at every token.
+- Keys and values live in buffers of final size; `generate`'s default cache copies all of them at every token (24 rows
+  of about 700 tokens: 135 ms a step here, 187 ms there).
 - A row that ends its turn leaves the batch at once: the last row takes its place, so no step computes finished rows.
 Models whose layers do not all keep every key (sliding windows, state spaces) go through `model.generate` instead.
 The price: answers are greedy only, and a batch holds `rows x (prompt + new tokens)` keys and values in memory.

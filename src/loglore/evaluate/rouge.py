@@ -1,9 +1,10 @@
 """Longest common subsequences for ROUGE-L and ROUGE-Lsum, bit-parallel on Python integers.
 
-The textbook table costs |reference| x |candidate| interpreter steps: 25 ms for two answers of 400 words, and
+The textbook table costs |reference| x |candidate| interpreter steps: 33 ms for two answers of 400 words, and
 ROUGE-Lsum walks it back once per pair of lines. Here one integer holds a table column for *all* lines of the
 reference at once (Hyyrö 2004, "Bit-parallel LCS-length computation revisited"), and the walk back moves in all of
-them together. About 50 times faster, and the same subsequence: ties break as in the `rouge_score` package.
+them together: 0.13 ms for ROUGE-L, 0.57 ms for ROUGE-Lsum (35 ms). The subsequence is the same: ties break as in the
+`rouge_score` package. The price is code that needs its drawing.
 
 Layout: token i of a reference line is a bit; lines stand one after another, each followed by a guard bit that takes
 the carry of the addition. With L[i][j] the LCS length of the first i reference and j candidate tokens, a zero bit i

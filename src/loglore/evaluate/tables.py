@@ -4,6 +4,7 @@ Sentences follow from numbers: a difference whose paired interval includes zero 
 zero, whatever its sign.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,16 @@ def terminal(comparison: Comparison) -> list["RichTable"]:
     """What a terminal shows at the end of a comparison: scores, differences, forgetting, convergence."""
     shown = (scores, differences, groundedness, forgetting, convergence)
     return [table.transposed().rich() for make in shown if (table := make(comparison)).rows]
+
+
+def text(comparison: Comparison) -> str:
+    """The terminal's tables and the findings as plain text, 100 columns wide."""
+    from rich.console import Console
+
+    console = Console(width=100, file=io.StringIO(), record=True)
+    for table in terminal(comparison):
+        console.print(table)
+    return console.export_text() + "\n".join(comparison["findings"])
 
 
 def scores(comparison: Comparison) -> Table:

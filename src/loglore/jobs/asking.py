@@ -36,7 +36,13 @@ def run(spec: AskSpec, context: RunFolder) -> dict[str, Any]:
         )
         result = job.run(question, context, show=_show)
         print()
-    return result
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result["verdicts"].items())
+    summary = (
+        f"Asked {spec.gguf.name} through its OpenAI-compatible endpoint: {spec.question}\n{result['answer']}\n"
+        f"({result['completion_tokens']} tokens, {result['tokens_per_second']} tokens/s, first after "
+        f"{result['first_token_s']} s; claims checked against the log: {verdicts})"
+    )
+    return {**result, "summary": summary}
 
 
 def _show(text: str) -> None:

@@ -130,13 +130,15 @@ def _load_gguf(source: dict[str, Any], attention: str) -> "PreTrainedModel":
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence transformers' own progress bars: ours show rate and ETA."""
+    """Silence transformers' own progress bars and notices (tied weights "missing" from a checkpoint)."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
+        logging.set_verbosity(verbosity)
+        if bars:
             logging.enable_progress_bar()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, TrainingArguments
 
+LOSS_POSITIONS = 256
 RECOVERY_EVERY_S = 45.0  # a killed run loses at most about this much work
 
 
@@ -68,7 +69,10 @@ def summed_loss(model: "torch.nn.Module", row: dict[str, "torch.Tensor"]) -> "to
     ).logits[0]
     if not len(counted):
         return logits.float().sum() * 0.0
-    return torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="sum")
+    # In parts, or the fp32 copy of all logits (vocabulary x positions) leaves the cache.
+    parts = zip(torch.split(logits, LOSS_POSITIONS), torch.split(targets[counted], LOSS_POSITIONS), strict=True)
+    losses = [torch.nn.functional.cross_entropy(part.float(), wanted, reduction="sum") for part, wanted in parts]
+    return torch.stack(losses).sum()
 
 
 class StepRows:

@@ -1,0 +1,187 @@
+"""`POST /v1/studio/ask`: a question about logs, answered as a stream of events whose last one carries the verdicts.
+
+    conversation  id to send with the next question      status    what is being waited for
+    evidence      what of the log the model sees          reading   prompt tokens read, in all
+    text          a piece of the answer                   answer    claims with verdicts and the lines they stand on
+    error         OpenAI's error object; the stream ends
+
+Conversations live in this process (the last `KEPT`): their evidence is a slice of a log that is in memory anyway. When
+the session was replaced meanwhile, the next question starts over with the same log and says so (`renewed`).
+"""
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import ConfigDict, Field
+
+from loglore.api import errors
+from loglore.api.errors import ApiError, not_found
+from loglore.api.logs import Logs, LogsBody
+from loglore.api.models import canonical
+from loglore.api.sessions import Sessions
+from loglore.api.streams import Emit, Held, event, from_thread
+from loglore.errors import InputError, JobError
+
+if TYPE_CHECKING:
+    from loglore.ask.answer import Answer, Conversation
+    from loglore.logs.evidence import Evidence
+    from loglore.logs.templates import Mined
+    from loglore.serve.engine import Session
+
+KEPT = 64
+CITED_LINES = 5
+# A few seconds of reading on two CPU cores for a small model; more context is one field away.
+CONTEXT_TOKENS = 4096
+
+
+class AskBody(LogsBody):
+    """A question about logs.
+
+    logs: what it is about (of a conversation that goes on, the same again). model: `name`, `name@version`, or the
+    newest. conversation: id of an earlier answer, to go on. context_tokens: prompt and answer together at most.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    question: str = Field(min_length=1, max_length=20_000)
+    model: str | None = None
+    conversation: str | None = None
+    max_tokens: int = Field(default=400, ge=1, le=8192)
+    context_tokens: int = Field(default=CONTEXT_TOKENS, ge=256)
+
+
+@dataclass
+class Talk:
+    """A conversation with what it was made for; `busy` while it answers."""
+
+    id: str
+    model: str
+    url: str = ""
+    mined: "Mined | None" = None
+    conversation: "Conversation | None" = None
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Talks:
+    """The last `KEPT` conversations."""
+
+    def __init__(self) -> None:
+        self._talks: OrderedDict[str, Talk] = OrderedDict()
+
+    def get(self, key: str | None, model: str) -> Talk:
+        """The conversation, or a new one.
+
+        Raises:
+            ApiError: 404 for an id that is unknown (or too old).
+        """
+        if key is None:
+            key = f"conv_{secrets.token_hex(12)}"
+            self._talks[key] = Talk(key, model)
+        elif key not in self._talks:
+            raise not_found(f"conversation {key!r}")
+        self._talks.move_to_end(key)
+        while len(self._talks) > KEPT:
+            self._talks.popitem(last=False)
+        return self._talks[key]
+
+
+def router(logs: Logs, sessions: Sessions, pool: Executor) -> APIRouter:
+    """The route; answers are worked out in `pool`."""
+    talks = Talks()
+    routes = APIRouter(prefix="/v1/studio", tags=["ask"])
+
+    @routes.post("/ask")
+    async def ask(wish: AskBody) -> Response:
+        """Ask; what is wrong with the request itself is said before the stream starts."""
+        if not wish.question.strip():
+            raise ApiError(400, "question: it is empty", "invalid_value", "question")
+        paths = logs.paths(wish.logs)
+        talk = talks.get(wish.conversation, canonical(wish.model))
+        talk.model = canonical(wish.model)
+        events = _events(wish, paths, talk, logs, sessions, pool)
+        stack = AsyncExitStack()
+        stack.push_async_callback(events.aclose)
+        return Held(events, stack, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+    return routes
+
+
+async def _events(
+    wish: AskBody, paths: list[Any], talk: Talk, logs: Logs, sessions: Sessions, pool: Executor
+) -> AsyncGenerator[str, None]:
+    try:
+        yield event("conversation", id=talk.id, model=talk.model)
+        if sessions.model != talk.model:
+            yield event("status", text=f"Starting {talk.model}")
+        async with sessions.use(talk.model) as session:
+
+            def work(emit: Emit) -> None:
+                emit("status", text="Reading the log")
+                _answer(wish, logs.read(paths).mined, talk, session, emit)
+
+            # Closed here and now: else the session would count as free while its answer is still being written.
+            async with aclosing(from_thread(pool, work)) as answering:
+                async for each in answering:
+                    yield each
+    except (ApiError, InputError, JobError) as fault:
+        status, content = errors.of(fault)
+        yield event("error", status=status, **content)
+
+
+def _answer(wish: AskBody, mined: "Mined", talk: Talk, session: "Session", emit: Emit) -> None:
+    if not talk.busy.acquire(blocking=False):
+        raise ApiError(409, f"conversation {talk.id} is still answering", "conversation_busy", "conversation")
+    try:
+        conversation = _conversation(wish, mined, talk, session)
+        answer = conversation.ask(
+            wish.question,
+            on_evidence=lambda chosen: emit("evidence", **_evidence(chosen)),
+            on_reading=lambda done, total: emit("reading", done=done, total=total),
+            on_text=lambda text: emit("text", text=text),
+        )
+        emit("answer", **_as_json(answer, mined))
+    finally:
+        talk.busy.release()
+
+
+def _conversation(wish: AskBody, mined: "Mined", talk: Talk, session: "Session") -> "Conversation":
+    """The conversation so far, or a new one when its log or its engine is another by now."""
+    from loglore.ask.answer import Conversation
+    from loglore.endpoint.client import Endpoint
+
+    if talk.conversation is None or talk.mined is not mined or talk.url != session.url:
+        limit = min(wish.context_tokens, session.context)
+        endpoint = Endpoint(session.url, session.model_id)
+        talk.conversation = Conversation(endpoint, mined, limit, min(wish.max_tokens, limit // 2))
+        talk.mined, talk.url = mined, session.url
+    return talk.conversation
+
+
+def _evidence(chosen: "Evidence") -> dict[str, Any]:
+    return {"text": chosen.text, "lines": len(chosen.lines), "omitted": chosen.omitted, "tokens": chosen.tokens}
+
+
+def _as_json(answer: "Answer", mined: "Mined") -> dict[str, Any]:
+    from loglore.ask.job import as_json
+
+    whole = as_json(answer)
+    claims = [{**claim, "cited": _cited(claim, mined)} for claim in whole["claims"]]
+    return {**whole, "claims": claims, "evidence": _evidence(answer.evidence), "renewed": answer.renewed}
+
+
+def _cited(claim: dict[str, Any], mined: "Mined") -> list[dict[str, Any]]:
+    """The first lines that a claim stands on (or falls by), with their text."""
+    import polars as pl
+
+    rows = mined.table.filter(pl.col("line").is_in(claim["lines"][:CITED_LINES]))
+    if claim["source"]:
+        rows = rows.filter(pl.col("source") == claim["source"])
+    return rows.select("source", "line", "text").head(CITED_LINES).to_dicts()

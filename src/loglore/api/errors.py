@@ -1,0 +1,75 @@
+"""Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` with a fitting status."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from loglore.errors import InputError, JobError
+
+SERVER_FAULT = 500
+
+
+class ApiError(Exception):
+    """An answer other than 200.
+
+    Args:
+        status: HTTP status.
+        message: what was wrong, for a person.
+        code: for a program, such as `model_not_found`.
+        param: the field of the request at fault.
+    """
+
+    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param = status, message, code, param
+
+
+def not_found(what: str) -> ApiError:
+    """404 for something named in the path or body that is not there."""
+    return ApiError(404, f"{what}: not found", "not_found")
+
+
+def body(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+    """The error object of a status."""
+    kind = "server_error" if status >= SERVER_FAULT else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def of(fault: Exception) -> tuple[int, dict[str, Any]]:
+    """Status and error object of one of our own errors: bad input is the client's fault, a failed job the server's."""
+    if isinstance(fault, ApiError):
+        return fault.status, body(fault.status, fault.message, fault.code, fault.param)
+    status = 400 if isinstance(fault, InputError) else 500
+    return status, body(status, str(fault))
+
+
+def install(app: FastAPI) -> None:
+    """Give every error of the app this shape."""
+
+    async def ours(_: Request, fault: Exception) -> JSONResponse:
+        status, content = of(fault)
+        return JSONResponse(content, status)
+
+    async def http(_: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, HTTPException)
+        return JSONResponse(body(fault.status_code, str(fault.detail)), fault.status_code, headers=fault.headers)
+
+    async def invalid(_: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, RequestValidationError)
+        first = fault.errors()[0]
+        param = ".".join(str(part) for part in first["loc"] if part != "body") or None
+        text = f"{param}: {first['msg']}" if param else str(first["msg"])
+        return JSONResponse(body(400, text, "invalid_value", param), 400)
+
+    async def unexpected(_: Request, fault: Exception) -> JSONResponse:
+        # The text of a stray exception may quote files or bodies: it goes to the server's log, not to the client.
+        return JSONResponse(body(500, f"internal error ({type(fault).__name__}); see the server's log"), 500)
+
+    for kind in (ApiError, InputError, JobError):
+        app.add_exception_handler(kind, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unexpected)

@@ -1,0 +1,89 @@
+"""Charts: loss by optimizer step, and a log's lines over time by level. Colours hold on light and dark ground."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+# After Okabe and Ito, whose colours the colour-blind tell apart, at a lightness that shows on white and on near-black.
+SERIES = ["#2f86c5", "#dd6b20", "#14a07a", "#c26fa0", "#8878dd", "#b58a14"]
+DAY_MS = 86_400_000
+LEVELS = {
+    "fatal": "#b91c1c",
+    "error": "#ef4444",
+    "warning": "#f59e0b",
+    "info": "#38a3a5",
+    "debug": "#8aa0a8",
+    "trace": "#aab8bd",
+    "none": "#b8c3c7",
+}
+
+
+def losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+    """Training loss as lines and evaluation loss as points, by optimizer step; `runs`: label to rows of metrics."""
+    rows = [
+        {"job": label, "step": row["step"], "loss": row[name], "what": what}
+        for label, metrics in runs.items()
+        for row in metrics
+        for name, what in (("loss", "training"), ("eval_loss", "validation"))
+        if name in row
+    ]
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(tickMinStep=1, grid=False)),
+        y=alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False)),
+        color=alt.Color(
+            "job:N",
+            scale=alt.Scale(domain=list(runs), range=SERIES[: len(runs)]),
+            legend=alt.Legend(orient="top", title=None),
+        ),
+        tooltip=["job:N", "what:N", "step:Q", alt.Tooltip("loss:Q", format=".4f")],
+    )
+    line = base.transform_filter("datum.what == 'training'").mark_line(strokeWidth=1.8)
+    points = base.transform_filter("datum.what == 'validation'").mark_line(
+        point=alt.OverlayMarkDef(size=45, filled=True), strokeDash=[4, 3], strokeWidth=1.2
+    )
+    return alt.layer(line, points).properties(height=280)
+
+
+def timeline(rows: Sequence[Mapping[str, Any]], bucket_seconds: float) -> Any:
+    """Lines over time, stacked by level, the severe ones at the bottom where they can be compared."""
+    levels = list(LEVELS)
+    present = [level for level in levels if level in {row["level"] for row in rows}]
+    values: list[dict[str, Any]] = []
+    for row in rows:
+        start = datetime.datetime.fromisoformat(row["time"]).timestamp() * 1000
+        end = start + bucket_seconds * 1000
+        values.append({**row, "start": start, "end": end, "order": levels.index(row["level"])})
+    span = max(value["end"] for value in values) - min(value["start"] for value in values)
+    clock = alt.Axis(grid=False, format="%H:%M:%S" if span < DAY_MS else "%b %d %H:%M", labelOverlap=True, tickCount=8)
+    return (
+        alt.Chart(pl.DataFrame(values))
+        .mark_bar(orient="vertical")
+        .encode(
+            x=alt.X("start:T", scale=alt.Scale(type="utc"), title=None, axis=clock),
+            x2="end:T",
+            y=alt.Y(
+                "lines:Q",
+                title=f"lines per {_span(bucket_seconds)}",
+                stack="zero",
+                axis=alt.Axis(tickCount=3, format="d"),
+            ),
+            color=alt.Color(
+                "level:N",
+                scale=alt.Scale(domain=present, range=[LEVELS[level] for level in present]),
+                legend=alt.Legend(orient="right", title=None),
+            ),
+            order="order:Q",
+            tooltip=["level:N", "lines:Q", alt.Tooltip("time:N", title="from")],
+        )
+        .properties(height=150)
+    )
+
+
+def _span(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.2g} s"

@@ -1,0 +1,132 @@
+r"""Foreign text as HTML: answers with their claims marked, chips with the lines they stand on, tables.
+
+Log lines and answers are data. All of it is escaped, and Markdown is not interpreted (an image in it would call
+another host), but for what models write all the time: bold, code and headings. Control and direction characters become
+U+FFFD, one for one, so that the offsets of claims stay right.
+
+>>> answer("**root** tried <b>", [{"start": 0, "end": 8, "verdict": "supported"}])
+'<div class="ll-answer"><span class="strong supported">root</span> tried &lt;b&gt;</div>'
+"""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+MARKS = {"contradicted": "✗", "supported": "✓", "unverifiable": "?"}
+SUMMARY = ("supported", "contradicted", "unverifiable")
+_DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_STYLES = (
+    (re.compile(r"\*\*(?=\S)(.+?)(?<=\S)\*\*"), "strong"),
+    (re.compile(r"`([^`\n]+)`"), "code"),
+    (re.compile(r"^#{1,6} +(.+)$", re.MULTILINE), "strong"),
+)
+LONGEST_QUOTE = 60
+
+Claim = Mapping[str, Any]
+Span = tuple[int, int, str]
+
+
+def clean(text: str) -> str:
+    """Text without characters that drive or reorder what is shown; as long as before."""
+    return "".join(each if _is_shown(each) else "\ufffd" for each in text)
+
+
+def answer(text: str, claims: Sequence[Claim] = ()) -> str:
+    """An answer as HTML: each stretch of text with the classes of what covers it."""
+    spans, hidden = _styled(text)
+    # The worst verdict of overlapping claims is the one to see, so it comes last and wins in the style sheet.
+    for verdict in reversed(MARKS):
+        spans += [(claim["start"], claim["end"], verdict) for claim in claims if claim["verdict"] == verdict]
+    borders = sorted({0, len(text), *(place for span in spans for place in span[:2]), *(p for h in hidden for p in h)})
+    pieces = []
+    for start, end in itertools.pairwise(borders):
+        if any(first <= start < last for first, last in hidden):
+            continue
+        names = dict.fromkeys(name for first, last, name in spans if first <= start < last)
+        piece = escape(clean(text[start:end]))
+        pieces.append(f'<span class="{" ".join(names)}">{piece}</span>' if names else piece)
+    return f'<div class="ll-answer">{"".join(pieces)}</div>'
+
+
+def verdicts(text: str, claims: Sequence[Claim]) -> str:
+    """The claims of an answer as chips that open to the lines they stand on, the contradicted ones first."""
+    if not claims:
+        return '<p class="ll-note">Nothing in this answer can be checked: no line, quote, count, time or address.</p>'
+    counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in MARKS}
+    summary = " · ".join(f"{MARKS[name]} {counts[name]} {name}" for name in SUMMARY if counts[name])
+    chips = dict.fromkeys(_chip(text, claim) for verdict in MARKS for claim in claims if claim["verdict"] == verdict)
+    return f'<p class="ll-note">Checked against the log: {summary}</p><div class="ll-chips">{"".join(chips)}</div>'
+
+
+def left_out(evidence: Mapping[str, Any]) -> str:
+    """What of the log the model saw and what it did not, in one line."""
+    omitted = evidence["omitted"]
+    seen = f"The model saw {evidence['lines']:,} of {omitted['lines_total']:,} lines ({evidence['tokens']:,} tokens)"
+    if not omitted["lines"] and not omitted["shortened"]:
+        return f"{seen}: all of the log."
+    parts = f"{omitted['lines']:,} lines, {omitted['templates']:,} of {omitted['templates_total']:,} kinds of message"
+    shortened = f"; {omitted['shortened']:,} long lines were cut" if omitted["shortened"] else ""
+    return f"{seen}; left out: {parts}{shortened}."
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table of HTML cells (escape what is foreign); `numbers` are the columns to align right."""
+    side = ['class="number"' if place in numbers else "" for place in range(len(columns))]
+    head = "".join(f"<th {kind} scope='col'>{escape(name)}</th>" for name, kind in zip(columns, side, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td {kind}>{cell}</td>" for cell, kind in zip(row, side, strict=True)) + "</tr>"
+        for row in rows
+    )
+    content = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="ll-scroll"><table class="ll-table">{content}</table></div>'
+
+
+def _styled(text: str) -> tuple[list[Span], list[tuple[int, int]]]:
+    spans: list[Span] = []
+    hidden: list[tuple[int, int]] = []
+    for pattern, name in _STYLES:
+        for match in pattern.finditer(text):
+            spans.append((*match.span(1), name))
+            hidden += [(match.start(), match.start(1)), (match.end(1), match.end())]
+    return spans, hidden
+
+
+def _chip(text: str, claim: Claim) -> str:
+    verdict = claim["verdict"]
+    quoted = " ".join(clean(text[claim["start"] : claim["end"]]).split())
+    short = quoted if len(quoted) <= LONGEST_QUOTE else quoted[: LONGEST_QUOTE - 1] + "…"
+    lines = claim["lines"]
+    # A claim that names its line needs no second name for it.
+    where = f' <span class="where">{_places(lines)}</span>' if lines and claim["kind"] != "line" else ""
+    head = f'<b aria-label="{verdict}">{MARKS[verdict]}</b> {escape(short)}{where}'
+    inside = _inside(claim)
+    if not inside:
+        return f'<span class="ll-chip {verdict}" title="{escape(claim["kind"])}, {verdict}">{head}</span>'
+    return f'<details class="ll-chip {verdict}"><summary>{head}</summary>{inside}</details>'
+
+
+def _inside(claim: Claim) -> str:
+    said = claim["actual"] if claim["verdict"] == "contradicted" else ""
+    actual = f'<p class="actual">The log says: {escape(clean(said))}</p>' if said else ""
+    several = len({row["source"] for row in claim["cited"]}) > 1
+    rows = [
+        f'<span class="line">{escape(row["source"]) + ":" if several else ""}L{row["line"]}</span> '
+        + escape(clean(row["text"]))
+        for row in claim["cited"]
+    ]
+    more = len(claim["lines"]) - len(rows)
+    if rows and more > 0:
+        rows.append(f"… and {more:,} more lines")
+    return actual + (f"<pre tabindex='0'>{chr(10).join(rows)}</pre>" if rows else "")
+
+
+def _places(lines: Sequence[int]) -> str:
+    shown = ", ".join(f"L{line}" for line in lines[:3])
+    return shown if len(lines) <= 3 else f"{shown} +{len(lines) - 3}"
+
+
+def _is_shown(character: str) -> bool:
+    return character in "\n\t" or (unicodedata.category(character) not in ("Cc", "Cs") and character not in _DIRECTION)

@@ -1,0 +1,53 @@
+"""The page server's process: `python -m loglore.studio.process HOST PORT API_URL`; it ends when standard input does.
+
+It is Streamlit's own command with our settings. The page script gets the API's URL as its argument.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+# Quiet, local, nothing sent home. Colours hold a contrast of at least 4.5 : 1 in both schemes.
+OPTIONS = {
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "200",
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "viewer",
+    "client.showErrorDetails": "none",
+    "theme.baseRadius": "6px",
+    "theme.light.primaryColor": "#0f766e",
+    "theme.light.backgroundColor": "#ffffff",
+    "theme.light.secondaryBackgroundColor": "#f4f6f7",
+    "theme.light.textColor": "#1b2529",
+    "theme.light.borderColor": "#dde3e5",
+    "theme.dark.primaryColor": "#2dd4bf",
+    "theme.dark.backgroundColor": "#11171a",
+    "theme.dark.secondaryBackgroundColor": "#1a2327",
+    "theme.dark.textColor": "#e4eaec",
+    "theme.dark.borderColor": "#2d3a40",
+}
+
+
+def main() -> None:
+    """Serve the pages."""
+    from streamlit.web import cli
+
+    host, port, api_url = sys.argv[1:]
+    threading.Thread(target=_end_at_eof, daemon=True).start()
+    options = {**OPTIONS, "server.address": host, "server.port": port}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("page.py")), *flags, "--", api_url]
+    cli.main()
+
+
+def _end_at_eof() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    # Pages keep nothing that would need an orderly end.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The page of runs: jobs and their state, loss curves while they grow, scores, and the comparison report."""
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from loglore.studio import charts, markup, shared
+
+REFRESH_S = 2.0
+IDLE_REFRESH_S = 10.0  # a run that nobody works on may be continued at any time
+REPORT_HEIGHT = 900
+STATES = {"done": "✓ done", "running": "● running", "interrupted": "✗ interrupted"}
+ALL = "All jobs"
+
+
+def show() -> None:
+    """Draw the page; `?run=…&job=…` in the address chooses what it opens with."""
+    st.title("Runs")
+    with shared.errors_shown():
+        found = shared.api().runs()
+        runs = {run["id"]: run for run in found["data"]}
+        if not runs:
+            shared.empty(
+                "No runs yet",
+                "<code>make quickstart</code> runs the whole workflow on the example logs. "
+                f"Looked in {escape(found['root'])}.",
+            )
+            return
+        names = list(runs)
+        run = st.selectbox("Run", names, index=_place(names, "run"))
+        _live(run, runs[run]["jobs"])
+        jobs = [ALL, *(job["id"] for job in runs[run]["jobs"])]
+        job = st.pills("Job", jobs, default=jobs[_place(jobs, "job")], required=True, key=f"job-{run}")
+        st.query_params.from_dict({"run": run} if job == ALL else {"run": run, "job": str(job)})
+        if job == ALL:
+            _overview(run, runs[run]["jobs"])
+        else:
+            _section(run, str(job))
+
+
+def _place(names: list[str], parameter: str) -> int:
+    wanted = st.query_params.get(parameter)
+    return names.index(wanted) if wanted in names else 0
+
+
+def _live(run: str, known: list[dict[str, Any]]) -> None:
+    """The table of jobs, drawn again every few seconds; what else the page shows follows when a state changes."""
+
+    def draw() -> None:
+        with shared.errors_shown():
+            jobs = shared.api().run(run)["jobs"]
+            st.html(markup.table(["Job", "Kind", "State", "Time", "Result"], [_row(job) for job in jobs], numbers=[3]))
+            if _states(jobs) != _states(known):
+                st.rerun()
+
+    st.fragment(draw, run_every=REFRESH_S if _is_running(known) else IDLE_REFRESH_S)()
+
+
+def _states(jobs: list[dict[str, Any]]) -> dict[str, str]:
+    return {job["id"]: job["state"] for job in jobs}
+
+
+def _is_running(jobs: list[dict[str, Any]]) -> bool:
+    return "running" in _states(jobs).values()
+
+
+def _row(job: dict[str, Any]) -> list[str]:
+    state = f'<span class="ll-state {job["state"]}">{STATES[job["state"]]}</span>'
+    result = escape(job["headline"] or "")
+    if job["published"]:
+        result += f"{' · ' if result else ''}<code>{escape(job['published'])}</code>"
+    if job["state"] != "done" and job["progress"]:
+        done, total = job["progress"]["done"], job["progress"]["total"]
+        share = 100 * done / total if total else 0
+        result = f'<span class="ll-bar"><i style="width:{share:.0f}%"></i></span> step {done:,} of {total:,}'
+    return [f"<b>{escape(job['id'])}</b>", escape(job["kind"] or ""), state, shared.duration(job["seconds"]), result]
+
+
+def _section(run: str, job: str) -> None:
+    found = shared.api().job(run, job)
+    if found["kind"] == "train":
+        _training(found)
+        _curves(run, [job], found["state"] == "running")
+    if found["kind"] == "test" and found["report"]:
+        _scores(found["report"])
+    if found["kind"] == "compare" and found["state"] == "done":
+        _report(run, job)
+    if found["kind"] == "ask" and found["report"]:
+        _answer(found["report"])
+    _files(run, job, found)
+    _details(found)
+
+
+def _overview(run: str, jobs: list[dict[str, Any]]) -> None:
+    """Loss curves of all training jobs, by stage, then the comparison."""
+    stages: dict[str, list[str]] = {}
+    for job in jobs:
+        if job["kind"] == "train":
+            stage = shared.api().job(run, job["id"])["spec"].get("stage", "train")
+            stages.setdefault(stage, []).append(job["id"])
+    titles = {"cpt": "Continual pretraining", "sft": "Fine-tuning"}
+    for column, (stage, names) in zip(st.columns(max(len(stages), 1)), stages.items(), strict=False):
+        with column:
+            st.subheader(titles.get(stage, stage))
+            _curves(run, names, _is_running(jobs))
+    for job in jobs:
+        if job["kind"] == "compare" and job["state"] == "done":
+            st.subheader("Comparison")
+            _report(run, job["id"])
+
+
+def _curves(run: str, jobs: list[str], running: bool) -> None:
+    def draw() -> None:
+        with shared.errors_shown():
+            rows = {job: shared.api().metrics(run, job) for job in jobs}
+            if not any(rows.values()):
+                st.caption("No steps yet.")
+                return
+            st.altair_chart(charts.losses(rows), width="stretch")
+            st.caption("Loss by optimizer step: training as a line, validation as dashed points.")
+
+    st.fragment(draw, run_every=REFRESH_S if running else None)()
+
+
+def _training(job: dict[str, Any]) -> None:
+    report = job["report"]
+    if report is None:
+        return
+    loss, speed = report["loss"], report["tokens_per_second"]
+    figures = [
+        ("Loss", f"{loss['first']:.3f} → {loss['last']:.3f}"),
+        ("Steps", f"{report['steps']:,}"),
+        ("Tokens", f"{report['tokens']:,}"),
+        ("Speed", f"{speed:,.0f} tokens/s" if speed else "–"),
+    ]
+    if report["eval_loss"]:
+        figures.insert(1, ("Validation", f"{report['eval_loss']['first']:.3f} → {report['eval_loss']['last']:.3f}"))
+    for column, (label, value) in zip(st.columns(len(figures)), figures, strict=True):
+        column.metric(label, value)
+
+
+def _scores(report: dict[str, Any]) -> None:
+    rows = [
+        [escape(name), f"{score['value']:.3f}", f"{score['low']:.3f} – {score['high']:.3f}"]
+        for name, score in report["scores"].items()
+    ]
+    st.html(markup.table(["Metric", "Score", "95 % interval"], rows, numbers=[1, 2]))
+
+
+def _report(run: str, job: str) -> None:
+    url = shared.api().file_url(run, job, "report.html")
+    st.link_button("Open the report", url, icon=":material/open_in_new:")
+    st.iframe(url, height=REPORT_HEIGHT, alt="comparison report")
+
+
+def _answer(report: dict[str, Any]) -> None:
+    claims = [{**claim, "cited": []} for claim in report["claims"]]
+    st.markdown("**Question**")
+    st.text(markup.clean(report["question"]))
+    st.markdown("**Answer**")
+    st.html(markup.answer(report["answer"], claims) + markup.verdicts(report["answer"], claims))
+
+
+def _files(run: str, job: str, found: dict[str, Any]) -> None:
+    pictures = [name for name in found["files"] if name.endswith(".png")]
+    for name in pictures if found["kind"] != "compare" else []:
+        st.image(shared.api().file_url(run, job, name))
+
+
+def _details(job: dict[str, Any]) -> None:
+    report = job["report"] or {}
+    if "hyperparameters" in report:
+        with st.expander("Hyperparameters"):
+            rows = [
+                [escape(str(each[name])) for name in ("key", "requested", "status", "effective", "note")]
+                for each in report["hyperparameters"]
+            ]
+            st.html(markup.table(["Key", "Requested", "Status", "Effective", "Note"], rows))
+    with st.expander("Events"):
+        rows = [
+            [f"{event['time'][:19].replace('T', ' ')}", escape(event["event"]), escape(_fields(event))]
+            for event in reversed(job["events"])
+        ]
+        st.html(markup.table(["Time (UTC)", "Event", ""], rows))
+    with st.expander("Spec"):
+        st.json(job["spec"])
+    if report:
+        with st.expander("Report"):
+            st.json(report, expanded=1)
+
+
+def _fields(event: dict[str, Any]) -> str:
+    shown = {name: value for name, value in event.items() if name not in ("time", "event")}
+    return markup.clean(", ".join(f"{name} {value}" for name, value in shown.items()))

@@ -1,0 +1,190 @@
+"""`loglore studio`: the API and the pages as two processes on loopback, started and stopped together.
+
+Processes of their own, so that a page that works hard cannot delay the API, and so that neither outlives this one: each
+ends when its standard input does, and that pipe closes with this process, however it ends.
+"""
+
+import contextlib
+import importlib.util
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from loglore.errors import InputError, JobError
+from loglore.settings import load
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PACKAGES = ("fastapi", "uvicorn", "multipart", "streamlit", "httpx2")
+BAD_INPUT = 2  # exit status of a process that was started with a wrong argument
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 8.0
+POLL_S = 0.1
+
+Process = subprocess.Popen[bytes]
+
+
+def start(
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    runs: Path = Path("runs"),
+    logs: Path = Path("examples/logs"),
+    api_port: int | None = None,
+) -> None:
+    """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when both answer.
+
+    Args:
+        host: address to bind, on loopback only.
+        port: of the pages; 0 takes a free one.
+        runs: folder of run folders; it may not exist yet.
+        logs: folder of logs that may be asked about by path.
+        api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
+
+    Raises:
+        InputError: another host, a port that is taken, or packages that are not installed.
+        JobError: a process failed to start, or ended by itself.
+    """
+    _check_installed()
+    page_port = _free_port(host, port)
+    wanted = api_port if api_port is not None else port + 1 if port else 0
+    folder = load().home / "sessions"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    api_log, page_log = folder / f"{stamp}-api.log", folder / f"{stamp}-page.log"
+    with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
+        # Runs on Ctrl-C too, after both processes have been stopped.
+        stack.callback(print, "stopped", file=sys.stderr)
+        arguments = ["--host", host, "--port", str(wanted), "--runs", str(runs), "--logs", str(logs), "--until-eof"]
+        api = stack.enter_context(_child("loglore.api", arguments, api_log))
+        api_url = _api_url(api, api_log)
+        page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
+        page_url = f"http://{_in_url(host)}:{page_port}"
+        _wait_for_page(page_url, page, page_log)
+        print(_greeting(page_url, api_url, runs, logs), flush=True)
+        _watch({"API": (api, api_log), "page server": (page, page_log)})
+
+
+def _check_installed() -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"the studio needs {', '.join(missing)}; run: pip install 'loglore[studio]'")
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, after a look that it is free; 0 becomes a free one."""
+    if host not in LOOPBACK:
+        raise InputError(
+            f"host {host}: the studio has no keys yet, so only {', '.join(LOOPBACK)} can be bound; "
+            "from another machine use a tunnel (ssh -L)"
+        )
+    if not 0 <= port <= 65535:
+        raise InputError(f"port {port}: expected 0 (a free one) to 65535")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as fault:
+            raise InputError(f"{host}:{port} cannot be used: {fault.strerror}; choose another --port, or 0") from None
+        return int(trial.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _child(module: str, arguments: Sequence[str], log: Path) -> Iterator[Process]:
+    """A process that ends with this one; its standard error goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            # Ctrl-C in a terminal goes to this process alone, which then stops the others in order.
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: Process) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()
+
+
+def _api_url(api: Process, log: Path) -> str:
+    assert api.stdout is not None
+    ready, _, _ = select.select([api.stdout], [], [], START_TIMEOUT_S)
+    line = api.stdout.readline().decode().strip() if ready else ""
+    if not line:
+        raise _failure("API", api, log)
+    return line
+
+
+def _wait_for_page(url: str, page: Process, log: Path) -> None:
+    # Not through the proxy that the environment may name.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and page.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            opener.open(f"{url}/_stcore/health", timeout=5).close()
+            return
+        time.sleep(POLL_S)
+    raise _failure("page server", page, log)
+
+
+def _failure(name: str, process: Process, log: Path) -> InputError | JobError:
+    """What to raise for a process that did not start, or ended."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)
+    lines = log.read_text("utf-8", "replace").strip().splitlines()
+    if process.returncode == BAD_INPUT and lines:
+        return InputError(lines[-1].removeprefix("loglore: "))
+    state = "does not answer" if process.returncode is None else f"ended (status {process.returncode})"
+    return JobError(f"the {name} {state}{': ' + lines[-1] if lines else ''}; see {log}")
+
+
+def _greeting(page_url: str, api_url: str, runs: Path, logs: Path) -> str:
+    return (
+        f"LogLore studio: {page_url}\n"
+        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine)\n"
+        f"  runs: {runs}{'' if runs.is_dir() else '  (none yet: make quickstart)'}\n"
+        f"  logs: {logs}\n"
+        "Ctrl-C stops it."
+    )
+
+
+def _watch(processes: dict[str, tuple[Process, Path]]) -> None:
+    while True:
+        for name, (process, log) in processes.items():
+            if process.poll() is not None:
+                raise _failure(name, process, log)
+        time.sleep(POLL_S)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """SIGTERM (systemd, docker stop) ends in the same clean-up as Ctrl-C."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

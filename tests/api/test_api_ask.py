@@ -1,0 +1,98 @@
+import json
+from collections import Counter
+from typing import Any
+
+import httpx2
+import pytest
+from support_studio import LINES, Served
+
+
+def ask(served: Served, **wish: Any) -> list[tuple[str, dict[str, Any]]]:
+    body = {
+        "logs": [{"path": "app.log"}],
+        "question": "Find the root cause.",
+        "model": "tiny",
+        "max_tokens": 20,
+        **wish,
+    }
+    reply = httpx2.post(f"{served.url}/v1/studio/ask", json=body, timeout=120)
+    assert reply.status_code == 200, reply.text
+    events = [block.split("\n") for block in reply.text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
+
+
+def test_an_answer_streams_and_is_checked(served: Served) -> None:
+    events = ask(served)
+    names = [name for name, _ in events]
+    assert names[0] == "conversation"
+    assert names.index("evidence") < names.index("answer") == len(names) - 1
+    answer = events[-1][1]
+    assert answer["answer"] == "".join(data["text"] for name, data in events if name == "text")
+    assert answer["renewed"]
+    assert answer["evidence"]["omitted"]["lines_total"] == len(LINES)
+    assert sum(answer["verdicts"].values()) == len(answer["claims"])
+    again = ask(served, conversation=events[0][1]["id"], question="And then?")
+    assert "evidence" not in [name for name, _ in again]
+    assert not again[-1][1]["renewed"]
+
+
+def test_claims_bring_the_lines_they_stand_on() -> None:
+    from loglore.api.ask import _cited
+    from loglore.logs import grounding, templates
+    from loglore.logs.reader import table_of
+
+    mined = templates.mine(table_of(LINES, "app.log"))
+    (claim,) = grounding.check("See line 2.", mined.table)
+    cited = _cited({"lines": list(claim.lines), "source": claim.source}, mined)
+    assert cited == [{"source": "app.log", "line": 2, "text": LINES[1]}]
+
+
+@pytest.mark.parametrize(
+    ("wish", "status", "named"),
+    [
+        ({"question": "  "}, 400, "question"),
+        ({"question": ""}, 400, "question"),
+        ({"logs": []}, 400, "logs"),
+        ({"logs": [{"path": "../secret.txt"}]}, 404, "../secret.txt"),
+        ({"logs": [{"path": "link.log"}]}, 404, "link.log"),
+        ({"logs": [{"path": "deep"}]}, 404, "deep"),
+        ({"logs": [{"file": "file-x"}]}, 404, "file-x"),
+        ({"logs": [{"file": "x", "path": "y"}]}, 400, "either"),
+        ({"model": "nobody"}, 404, "nobody"),
+        ({"conversation": "conv_x"}, 404, "conv_x"),
+        ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"surprise": 1}, 400, "surprise"),
+    ],
+)
+def test_a_bad_request_is_refused_before_the_stream(
+    served: Served, wish: dict[str, Any], status: int, named: str
+) -> None:
+    body = {"logs": [{"path": "app.log"}], "question": "Why?", **wish}
+    reply = httpx2.post(f"{served.url}/v1/studio/ask", json=body)
+    assert reply.status_code == status
+    assert named in reply.json()["error"]["message"]
+
+
+def test_an_error_inside_the_stream_has_the_shape(served: Served) -> None:
+    events = ask(served, question="long " * 2000)
+    name, data = events[-1]
+    assert name == "error"
+    assert data["status"] == 400
+    assert data["error"]["type"] == "invalid_request_error"
+
+
+def test_facts_agree_with_a_plain_count(served: Served) -> None:
+    body = {"logs": [{"path": "app.log"}, {"path": "deep/b.log"}]}
+    facts = httpx2.post(f"{served.url}/v1/studio/logs/facts", json=body).json()
+    levels = Counter(line.split()[2].lower() for line in LINES)
+    assert facts["levels"] == dict(levels)
+    assert facts["lines"] == len(LINES) + 2
+    assert [each["source"] for each in facts["sources"]] == ["app.log", "b.log"]
+    assert (facts["first"], facts["last"]) == ("2026-03-01 10:00:00", "2026-03-01 10:00:20")
+    assert sum(row["lines"] for row in facts["timeline"]["rows"]) == len(LINES)
+    assert max(template["count"] for template in facts["templates"]) == 2
+
+
+def test_logs_below_the_root_are_listed(served: Served) -> None:
+    listed = httpx2.get(f"{served.url}/v1/studio/logs").json()["data"]
+    assert [each["path"] for each in listed] == ["app.log", "deep/b.log"]

@@ -1,0 +1,103 @@
+"""`start` as a user meets it: one process tree, two URLs, and nothing left behind."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from loglore.errors import InputError
+from loglore.studio import start as starter
+
+CODE = "import sys; from pathlib import Path; from loglore.studio.start import start; start(port=int(sys.argv[1]))"
+
+
+@contextlib.contextmanager
+def studio(home: Path, port: int = 0) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+    """A started studio with the lines it greeted with; whatever is left of it at the end is killed."""
+    environment = {**os.environ, "LOGLORE_HOME": str(home)}
+    with subprocess.Popen(
+        [sys.executable, "-c", CODE, str(port)],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.strip())
+            if line.startswith("Ctrl-C"):
+                break
+        try:
+            yield process, lines
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+            process.kill()
+
+
+def _urls(lines: list[str]) -> tuple[str, str]:
+    return lines[0].split()[-1], lines[1].split()[1]
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_both_answer_and_both_end(tmp_path: Path, ending: signal.Signals) -> None:
+    with studio(tmp_path) as (process, lines):
+        page, api = _urls(lines)
+        assert httpx2.get(api.removesuffix("/v1") + "/health").json()["status"] == "ok"
+        assert httpx2.get(page).status_code == 200
+        assert "none yet: make quickstart" in lines[2]
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 2
+        process.send_signal(ending)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+        status = process.wait(5)
+        if ending != signal.SIGKILL:
+            assert status == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == "stopped\n"
+
+
+def test_a_child_that_dies_ends_the_studio_with_a_reason(tmp_path: Path) -> None:
+    with studio(tmp_path) as (process, _):
+        children = psutil.Process(process.pid).children()
+        children[0].kill()
+        assert process.wait(20) == 1
+        assert process.stderr is not None
+        assert "the API ended (status -9)" in process.stderr.read()
+        time.sleep(0.1)
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+
+def test_a_taken_port_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
+            starter.start(port=port)
+        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
+            starter.start(port=0, api_port=port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("0.0.0.0", 0), ("example.org", 0), ("127.0.0.1", 65536)])
+def test_other_hosts_and_ports_are_refused(host: str, port: int) -> None:
+    with pytest.raises(InputError):
+        starter.start(host=host, port=port)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starter, "PACKAGES", ("fastapi", "no_such_package"))
+    with pytest.raises(InputError, match=r"no_such_package; run: pip install 'loglore\[studio\]'"):
+        starter.start(port=0)
