@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loglore.data.corpus import build_corpus, held_out_templates
+from loglore.data.corpus import build_corpus, check_same_mining, held_out_templates
 from loglore.errors import InputError
 
 
@@ -68,3 +68,11 @@ def test_faults_name_the_row(tmp_path: Path, rows: Path) -> None:
         build_corpus(rows, {f"t{n}" for n in range(40)}, 0, 7, None)
     with pytest.raises(InputError, match=r"row 1: expected the fields `split` and `templates`"):
         held_out_templates(write(tmp_path / "c.jsonl", [{"split": "test"}]))
+
+
+def test_rows_of_another_mining_are_refused(tmp_path: Path, rows: Path) -> None:
+    known = write(tmp_path / "known.jsonl", [{"split": "train", "templates": [f"t{n}" for n in range(20)]}])
+    check_same_mining(rows, known)
+    other = write(tmp_path / "other.jsonl", [{"split": "test", "templates": [f"t{n}" for n in range(19)]}])
+    with pytest.raises(InputError, match=r"nlplog\.jsonl: 105 of 200 rows name templates that no chunk"):
+        check_same_mining(rows, other)

@@ -70,8 +70,9 @@ def test_incident_lines_hold_the_evidence(row: dict) -> None:
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.name)
 def test_nothing_of_a_real_machine(log: Path) -> None:
     text = "\n".join(lines_of(log))
-    for folder in ("/work/", "/root/", "/home/", "/tmp/."):
+    for folder in (f"/{name}/" for name in ("work", "root", "home")):
         assert folder not in text
+    assert "/tmp/." not in text
     assert not public_addresses(text)
     assert not re.search(r"Linux version|OS: Linux|\b\d+\.\d+\.\d+-(?:fc|aws|azure|gcp|cloud|amd64|generic)", text)
     # Short names such as "vm" or "localhost" are ordinary words of a log.

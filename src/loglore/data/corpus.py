@@ -36,6 +36,22 @@ def held_out_templates(chunks: Path, splits: Iterable[str] = ("validation", "tes
     return keys
 
 
+def check_same_mining(rows: Path, chunks: Path) -> None:
+    """Refuse rows whose template keys mostly occur in no chunk: nothing held out could be recognised in them.
+
+    Raises:
+        InputError: more than half of the rows name a template that no chunk of any split has.
+    """
+    known = held_out_templates(chunks, ("train", "validation", "test"))
+    keys = [row.get("meta", {}).get("template") for row in read_rows(rows)]
+    strange = sum(key not in known for key in keys)
+    if 2 * strange > len(keys):
+        raise InputError(
+            f"{rows}: {strange} of {len(keys)} rows name templates that no chunk of {chunks} has; they were made from "
+            "other logs or by another version: make them again (loglore synth nlplog)"
+        )
+
+
 def build_corpus(
     rows: Path, held_out: set[str], validation_share: float, seed: int, max_characters: int | None
 ) -> Corpus:

@@ -16,7 +16,7 @@ from html import escape
 from typing import Any
 
 MARKS = {"contradicted": "✗", "supported": "✓", "unverifiable": "?"}
-_NEXT_WORDS = re.compile(r"(?:[ \t]+[^\s,.;:]+){0,2}")
+_NEXT_WORD = re.compile(r"(?:[ \t]+[^\s,.;:]+)?")
 SUMMARY = ("supported", "contradicted", "unverifiable")
 _DIRECTION = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _STYLES = (
@@ -98,8 +98,8 @@ def _styled(text: str) -> tuple[list[Span], list[tuple[int, int]]]:
 def _chip(text: str, claim: Claim) -> str:
     verdict = claim["verdict"]
     end = claim["end"]
-    if claim["kind"] == "count":  # a bare number says nothing: what was counted follows it
-        end = _NEXT_WORDS.match(text, end).end()  # type: ignore[union-attr]
+    if claim["kind"] == "count":  # a bare number says nothing: what was counted comes next
+        end = _NEXT_WORD.match(text, end).end()  # type: ignore[union-attr]
     quoted = " ".join(clean(text[claim["start"] : end]).split())
     short = quoted if len(quoted) <= LONGEST_QUOTE else quoted[: LONGEST_QUOTE - 1] + "…"
     lines = claim["lines"]

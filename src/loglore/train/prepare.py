@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from loglore.data.corpus import build_corpus, held_out_templates
+from loglore.data.corpus import build_corpus, check_same_mining, held_out_templates
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
@@ -26,7 +26,10 @@ class PrepareSpec(Spec):
 
 def run(spec: PrepareSpec, context: RunFolder) -> dict[str, Any]:
     """Write `train.jsonl` and `validation.jsonl`; the result counts rows kept and left out, by reason."""
-    held_out = held_out_templates(spec.chunks) if spec.chunks else set()
+    held_out: set[str] = set()
+    if spec.chunks:
+        check_same_mining(spec.rows, spec.chunks)
+        held_out = held_out_templates(spec.chunks)
     corpus = build_corpus(spec.rows, held_out, spec.validation_share, spec.seed, spec.max_characters)
     files.write_jsonl(context.path / "train.jsonl", corpus.train)
     files.write_jsonl(context.path / "validation.jsonl", corpus.validation)
