@@ -132,12 +132,12 @@ def test_bad_requests_leave_the_engine_up(session: Session) -> None:
 
 def test_browser_pages_elsewhere_get_no_permission(session: Session) -> None:
     """A web page must not be able to ask the engine behind the user's back."""
-    import httpx
+    import httpx2
 
-    reply = httpx.get(session.url + "/models", headers={"Origin": "https://evil.example"})
+    reply = httpx2.get(session.url + "/models", headers={"Origin": "https://evil.example"})
     assert reply.headers.get("access-control-allow-origin") != "https://evil.example"
     assert reply.headers.get("access-control-allow-origin") != "*"
-    assert httpx.get(session.url.removesuffix("/v1") + "/slots").status_code >= 400
+    assert httpx2.get(session.url.removesuffix("/v1") + "/slots").status_code >= 400
 
 
 def test_default_context_is_what_the_model_was_trained_for(tiny_gguf: Path) -> None:

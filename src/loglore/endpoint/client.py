@@ -218,7 +218,7 @@ def _served(card: dict[str, Any]) -> Served:
 @contextlib.contextmanager
 def _plain_errors(url: str) -> Iterator[None]:
     """Turn the `openai` client's errors into one line that names the URL."""
-    import httpx
+    import httpx2
     import openai
 
     try:
@@ -232,5 +232,5 @@ def _plain_errors(url: str) -> Iterator[None]:
         raise JobError(f"{url}: no answer in time") from None
     except openai.APIConnectionError:
         raise JobError(f"{url}: cannot connect; is the endpoint running?") from None
-    except (openai.APIError, httpx.HTTPError) as fault:
+    except (openai.APIError, httpx2.HTTPError) as fault:
         raise JobError(f"{url}: the answer broke off ({fault})") from None
