@@ -61,13 +61,14 @@ def run(spec: ExportSpec, context: RunFolder) -> dict[str, Any]:
 
 
 def _gguf(spec: ExportSpec, source: Path, target: Path, context: RunFolder) -> dict[str, Any]:
-    if not target.exists():
-        context.event("convert", gguf_type=spec.gguf_type)
-        gguf.convert(source, target, spec.gguf_type, spec.name, context.path / "converter.log")
     record = context.path / "parity.json"
-    if not record.exists():
-        context.event("compare")
-        found = parity.check(source, target, context.path / "parity.log")
-        parity.require(found, target)
-        files.write_json(record, found.as_json())
+    with context.progress(f"GGUF {spec.gguf_type}", 2, "steps") as tick:
+        if not target.exists():
+            gguf.convert(source, target, spec.gguf_type, spec.name, context.path / "converter.log")
+        tick(note="converted")
+        if not record.exists():
+            found = parity.check(source, target, context.path / "parity.log")
+            parity.require(found, target)
+            files.write_json(record, found.as_json())
+        tick(note="compared with the model")
     return {"parity": files.read_json(record), "gguf_bytes": target.stat().st_size}

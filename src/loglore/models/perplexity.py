@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WINDOW = 512
-GENERAL_TEXT_TOKENS = 8192
+GENERAL_TEXT_TOKENS = 4096
 ROWS_AT_ONCE = 4
 
 

@@ -144,6 +144,7 @@ def _model(spec: TrainSpec, requested: Hyperparameters) -> "PreTrainedModel":
     if not lora:
         return model
     from peft import LoraConfig, get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     if not requested.disable_gradient_checkpointing:
         # The frozen embeddings need no gradient, and checkpointed blocks would then compute none for the adapters.
@@ -155,7 +156,13 @@ def _model(spec: TrainSpec, requested: Hyperparameters) -> "PreTrainedModel":
         target_modules=requested.target_modules,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    tuned = get_peft_model(model, config)
+    if requested.mixed_precision != "none":
+        # PEFT casts every adapter's input to fp32, and autocast casts it back at once: two copies of all activations.
+        for module in tuned.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
+    return tuned
 
 
 def _perplexity(
