@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -282,6 +283,8 @@ def main() -> None:
     # Threads that wait for each other sleep instead of spinning: on cores shared with other work, training was twice as
     # fast (docs/LOG.md). OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # PEFT calls what transformers renamed; nothing a user could change.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:

@@ -138,7 +138,7 @@ def build(
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
         def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-            loss = evaluation_loss(self.model, plan.evaluation, self.compute_loss_context_manager, self.args.device)
+            loss = evaluation_loss(self.model, plan.evaluation, self.accelerator.autocast, self.args.device)
             earlier = [row["eval_loss"] for row in context.metrics() if "eval_loss" in row]
             if requested.save_best_checkpoint and loss < min(earlier, default=float("inf")):
                 with replacing_folder(context.path / "best") as folder:
