@@ -88,7 +88,7 @@ def _run_job(
     if only is not None and only != job.name:
         return None
     _clear_if_other(place, mark)
-    context = RunFolder(place, {"kind": job.kind, "fingerprint": mark, "spec": spec.model_dump(mode="json")})
+    context = RunFolder(place, {"kind": job.kind, "fingerprint": mark, **spec.model_dump(mode="json")})
     say(f"{job.kind} …")
     start = time.monotonic()
     context.event("job started")
