@@ -62,7 +62,7 @@ def served(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def make_runs(root: Path) -> None:
     """A run with a finished training, test and comparison, one that broke off, and a job that ran alone."""
-    train = RunFolder(root / "first" / "cpt", {"kind": "train", "fingerprint": "x", "spec": {"stage": "cpt"}})
+    train = RunFolder(root / "first" / "cpt", {"kind": "train", "fingerprint": "x", "stage": "cpt"})
     train.event("job started")
     train.event("planned", steps=3)
     train.metric(0, eval_loss=3.5)
@@ -83,23 +83,23 @@ def make_runs(root: Path) -> None:
             "job": {"kind": "train", "seconds": 3.0, "published": "tiny@1"},
         }
     )
-    test = RunFolder(root / "first" / "test-base", {"kind": "test", "fingerprint": "x", "spec": {}})
+    test = RunFolder(root / "first" / "test-base", {"kind": "test", "fingerprint": "x"})
     test.event("job started")
     score = {"value": 0.312, "low": 0.25, "high": 0.38}
     test.finish({"outputs": {}, "scores": {"rougeL": score}, "rows": 40, "job": {"kind": "test", "seconds": 9.0}})
-    compare = RunFolder(root / "first" / "report", {"kind": "compare", "fingerprint": "x", "spec": {}})
+    compare = RunFolder(root / "first" / "report", {"kind": "compare", "fingerprint": "x"})
     compare.event("job started")
     (compare.path / "report.html").write_text("<h1>Comparison</h1>")
     (compare.path / "comparison.png").write_bytes(b"\x89PNG")
     (compare.path / "weights.safetensors").write_bytes(b"weights")
     (compare.path / "link.html").symlink_to(root.parent / "secret.txt")
     compare.finish({"outputs": {"report_html": "report.html"}, "rows": 40, "job": {"kind": "compare", "seconds": 1.0}})
-    broken = RunFolder(root / "broken" / "sft", {"kind": "train", "fingerprint": "x", "spec": {"stage": "sft"}})
+    broken = RunFolder(root / "broken" / "sft", {"kind": "train", "fingerprint": "x", "stage": "sft"})
     (broken.path / "events.jsonl").write_text(
         '{"time": "2026-01-01T10:00:00+00:00", "event": "job started"}\n'
         '{"time": "2026-01-01T10:00:30+00:00", "event": "planned", "steps": 8}\n{"time": "torn'
     )
     broken.metric(2, loss=1.0)
-    alone = RunFolder(root / "alone", {"kind": "nlplog", "fingerprint": "x", "spec": {}})
+    alone = RunFolder(root / "alone", {"kind": "nlplog", "fingerprint": "x"})
     alone.event("job started")
     alone.finish({"outputs": {}, "rows": 12, "job": {"kind": "nlplog", "seconds": 0.5}})

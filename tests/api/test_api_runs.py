@@ -25,7 +25,7 @@ def test_runs_with_their_jobs_and_states(served: Served) -> None:
 
 
 def test_a_job_that_writes_is_running(served: Served) -> None:
-    job = RunFolder(served.runs / "now" / "train", {"kind": "train", "spec": {}})
+    job = RunFolder(served.runs / "now" / "train", {"kind": "train"})
     job.event("job started")
     assert httpx2.get(f"{served.url}/v1/studio/runs/now").json()["jobs"][0]["state"] == "running"
 

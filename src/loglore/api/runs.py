@@ -54,9 +54,10 @@ def router(root: Path) -> APIRouter:
         """One job: state, spec, report, outputs that can be shown, and its last events."""
         folder = _job_folder(root, run, job)
         report = folder / "report.json"
+        spec = files.read_json(folder / "spec.json")
         return {
             **_job(folder),
-            "spec": files.read_json(folder / "spec.json").get("spec", {}),
+            "spec": {key: value for key, value in spec.items() if key not in ("kind", "fingerprint")},
             "report": files.read_json(report) if report.exists() else None,
             "files": [path.name for path in visible(folder) if path.is_file() and path.suffix in SHOWN],
             "events": files.read_jsonl_log(folder / "events.jsonl")[-LAST_EVENTS:],
