@@ -13,7 +13,7 @@ from loglore.data.render import Rendered
 from loglore.errors import InputError
 from loglore.models.attention import SEGMENTED, register, segmented_attention
 from loglore.models.load import load_model
-from loglore.train.trainer import tensors
+from loglore.train.loss import tensors
 
 
 @pytest.mark.parametrize("attention", [SEGMENTED, "sdpa", "eager"])

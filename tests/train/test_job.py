@@ -19,7 +19,7 @@ from loglore.errors import InputError
 from loglore.models.load import load_model, load_tokenizer
 from loglore.runs import files, fingerprint
 from loglore.runs.folder import RunFolder
-from loglore.train import plan, trainer
+from loglore.train import loss, plan, trainer
 from loglore.train.hyperparameters import load
 from loglore.train.job import TrainSpec, run
 
@@ -240,7 +240,8 @@ def test_max_tokens_reads_from_the_start(tiny_model: Path, corpus: Path) -> None
 
 def test_row_without_counted_tokens_adds_no_loss(tiny_model: Path) -> None:
     model = load_model(tiny_model)
-    loss = trainer.summed_loss(model, trainer.tensors(trainer._filler()))
-    loss.backward()
-    assert loss.item() == 0
+    row = loss.tensors(trainer._filler())
+    found = loss.summed_loss(model, row)
+    found.backward()
+    assert found.item() == 0
     assert all(weight.grad is not None and not weight.grad.any() for weight in model.parameters())

@@ -19,7 +19,7 @@ from loglore.models.perplexity import general_text_perplexity
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
-from loglore.train import checkpoints, hyperparameters, plan, trainer
+from loglore.train import checkpoints, hyperparameters, plan
 from loglore.train.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _train(
     """Run the optimizer steps that are still to do; returns the trained model and the two perplexities."""
     from transformers import set_seed
 
+    from loglore.train.trainer import PackedTrainer
+
     folder = context.path / "checkpoints"
     checkpoints.remove_torn(folder)
     start = _starting_point(requested, folder)
@@ -111,7 +113,7 @@ def _train(
     total = steps.tokens()
     finished = sum(len(row.ids) for step in steps.steps[:done] for row in step)
     with context.progress(f"train {spec.stage}", total, "tokens", finished) as tick:
-        loop = trainer.build(model, steps, requested, context, tick, trainer.RECOVERY_EVERY_S)
+        loop = PackedTrainer(model, steps, requested, context, tick)
         if not start and steps.evaluation and requested.eval_strategy != "no":
             loop.evaluate()
         loop.train(resume_from_checkpoint=str(start) if start else None)

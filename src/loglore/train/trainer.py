@@ -1,18 +1,20 @@
 """A thin `transformers.Trainer`: packed rows in planned order, token-weighted loss, safe checkpoints.
 
-Loop, optimizer, schedule, clipping, autocast and distribution are the Trainer's. Ours are:
-the loss (sum of cross entropies of the step's counted tokens, divided by their number over all rows of the step and
-all ranks: batch 8 x accumulate 1 equals batch 1 x accumulate 8), its logits (of counted positions only: in fine-tuning
-three of four positions are the prompt's), the evaluation (token-weighted likewise), a row of metrics every step, and
-where checkpoints go.
+Loop, optimizer, schedule, clipping, autocast and distribution are the Trainer's. Ours are: the loss (module `loss`: the
+sum over counted tokens, divided by their number over all rows of the step and all ranks, so that batch 8 x accumulate 1
+equals batch 1 x accumulate 8), the evaluation (weighted likewise), a row of metrics every step, and where checkpoints
+go. Imports torch and transformers: import it inside a function.
 """
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from loglore.data.packing import IGNORED, PackedRow
 from loglore.runs.files import replacing_folder
@@ -20,59 +22,13 @@ from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
 from loglore.train import checkpoints
 from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.loss import evaluation_loss, summed_loss, tensors
 from loglore.train.plan import Plan
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, TrainingArguments
+    from transformers import PreTrainedModel
 
-LOSS_POSITIONS = 256
 RECOVERY_EVERY_S = 45.0  # a killed run loses at most about this much work
-
-
-def tensors(row: PackedRow) -> dict[str, "torch.Tensor"]:
-    """A packed row as the model's arguments: [1, length] ids, positions and shifted labels, and segment bounds."""
-    import torch
-
-    bounds = torch.from_numpy(row.segments)
-    longest = int(np.diff(row.segments).max())
-    return {
-        "input_ids": torch.from_numpy(row.ids).long()[None],
-        "position_ids": torch.from_numpy(row.positions).long()[None],
-        "shift_labels": torch.from_numpy(row.targets).long()[None],
-        "cu_seq_lens_q": bounds,
-        "cu_seq_lens_k": bounds,
-        "max_length_q": torch.tensor(longest),
-        "max_length_k": torch.tensor(longest),
-    }
-
-
-def summed_loss(model: "torch.nn.Module", row: dict[str, "torch.Tensor"]) -> "torch.Tensor":
-    """Sum of cross entropies (nats) over the counted tokens of one packed row, in fp32.
-
-    A row with nothing to count gives a zero that still reaches every weight: ranks must agree on what is reduced.
-    """
-    import torch
-
-    targets = row["shift_labels"][0]
-    counted = torch.nonzero(targets != IGNORED)[:, 0]
-    wanted = counted if len(counted) else torch.zeros(1, dtype=torch.long, device=targets.device)
-    logits: torch.Tensor = model(
-        input_ids=row["input_ids"],
-        position_ids=row["position_ids"],
-        cu_seq_lens_q=row["cu_seq_lens_q"],
-        cu_seq_lens_k=row["cu_seq_lens_k"],
-        max_length_q=int(row["max_length_q"]),
-        max_length_k=int(row["max_length_k"]),
-        logits_to_keep=wanted,
-        use_cache=False,
-    ).logits[0]
-    if not len(counted):
-        return logits.float().sum() * 0.0
-    # In parts, or the fp32 copy of all logits (vocabulary x positions) leaves the cache.
-    parts = zip(torch.split(logits, LOSS_POSITIONS), torch.split(targets[counted], LOSS_POSITIONS), strict=True)
-    losses = [torch.nn.functional.cross_entropy(part.float(), wanted, reduction="sum") for part, wanted in parts]
-    return torch.stack(losses).sum()
 
 
 class StepRows:
@@ -94,101 +50,101 @@ def _filler() -> PackedRow:
     return PackedRow(zero, zero, np.full(1, IGNORED, dtype=np.int32), np.array([0, 1], dtype=np.int32))
 
 
-def collate(rows: list[PackedRow]) -> dict[str, "torch.Tensor"]:
+def collate(rows: list[PackedRow]) -> dict[str, torch.Tensor]:
     """Batches hold one row. `labels` stands for Trainer's count of tokens, which prefers `shift_labels`."""
     (row,) = rows
     batch = tensors(row)
     return {**batch, "labels": batch["shift_labels"]}
 
 
-def build(
-    model: "PreTrainedModel",
-    plan: Plan,
-    requested: Hyperparameters,
-    context: RunFolder,
-    tick: Tick,
-    recovery_every_s: float,
-) -> Any:
-    """The Trainer of this run; call `.train(resume_from_checkpoint=…)` on it.
+class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
+    """The Trainer of one run; call `.train(resume_from_checkpoint=…)` on it.
 
     Args:
         model: to train, in place.
         plan: every optimizer step.
         requested: hyperparameters.
         context: run folder; checkpoints go to `checkpoints/step-N`, metrics to `metrics.jsonl`.
-        tick: progress in steps.
-        recovery_every_s: seconds between recovery checkpoints; 0 for one after every step.
+        tick: progress in tokens.
     """
-    from transformers import Trainer, TrainerCallback
 
-    class PackedTrainer(Trainer):  # type: ignore[misc]
-        loss_is_scaled_for_ga = True
+    # `compute_loss` divides by the step's number of counted tokens itself.
+    loss_is_scaled_for_ga = True
 
-        def compute_loss(
-            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            loss = summed_loss(model, inputs) / num_items_in_batch
-            # DDP averages gradients over ranks; the count is over all ranks already.
-            loss = loss * self.accelerator.num_processes
-            return (loss, {}) if return_outputs else loss
+    def __init__(
+        self, model: "PreTrainedModel", plan: Plan, requested: Hyperparameters, context: RunFolder, tick: Tick
+    ) -> None:
+        self.plan, self.requested, self.context = plan, requested, context
+        self.recorder = _Recorder(plan, requested, context, tick)
+        super().__init__(
+            model=model,
+            args=arguments(requested, plan, context.path / "checkpoints"),
+            train_dataset=StepRows(plan),
+            data_collator=collate,
+            callbacks=[_Schedule(plan, requested, context)],
+        )
+        for printer in (PrinterCallback, ProgressCallback):
+            self.remove_callback(printer)
+        # The loss takes the step's number of counted tokens, whatever the model's own forward accepts.
+        self.model_accepts_loss_kwargs = True
 
-        def _get_train_sampler(self, train_dataset: Any = None) -> "torch.utils.data.Sampler[int]":
-            import torch
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Loss of one packed row as its share of the step's mean."""
+        # DDP averages gradients over ranks; the count is over all ranks already.
+        loss = summed_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
+        return (loss, {}) if return_outputs else loss
 
-            return torch.utils.data.SequentialSampler(self.train_dataset)
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Mean loss of the plan's evaluation rows, recorded; the best model so far is kept when asked for."""
+        step = self.state.global_step
+        loss = evaluation_loss(self.model, self.plan.evaluation, self.accelerator.autocast, self.args.device)
+        earlier = [row["eval_loss"] for row in self.context.metrics() if "eval_loss" in row]
+        if self.requested.save_best_checkpoint and loss < min(earlier, default=float("inf")):
+            with replacing_folder(self.context.path / "best") as folder:
+                self.model.save_pretrained(folder)
+        self.context.metric(step, eval_loss=loss)
+        self.context.event("evaluated", step=step, eval_loss=loss)
+        result = {"eval_loss": loss}
+        # Tells the Trainer that the evaluation which was due is done.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)  # type: ignore[has-type]
+        return result
 
-        def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-            loss = evaluation_loss(self.model, plan.evaluation, self.accelerator.autocast, self.args.device)
-            earlier = [row["eval_loss"] for row in context.metrics() if "eval_loss" in row]
-            if requested.save_best_checkpoint and loss < min(earlier, default=float("inf")):
-                with replacing_folder(context.path / "best") as folder:
-                    self.model.save_pretrained(folder)
-            context.metric(self.state.global_step, eval_loss=loss)
-            context.event("evaluated", step=self.state.global_step, eval_loss=loss)
-            result = {"eval_loss": loss}
-            # Tells the Trainer that the evaluation which was due is done.
-            self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)  # type: ignore[has-type]
-            return result
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Record a step's numbers; the summary that the Trainer logs at the end is in the job's report."""
+        if "loss" in logs and "grad_norm" in logs:
+            self.recorder.record(self.state.global_step, logs)
 
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            if "loss" in logs and "grad_norm" in logs:
-                recorder.record(self.state.global_step, logs)
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
 
-        def _save_checkpoint(self, model: Any, trial: Any) -> None:
-            super()._save_checkpoint(model, trial)
-            step = self.state.global_step
-            folder = context.path / "checkpoints"
-            checkpoints.publish(folder / f"checkpoint-{step}", step, keep=1)
-            context.event("checkpoint", step=step)
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        step = self.state.global_step
+        checkpoints.publish(self.context.path / "checkpoints" / f"checkpoint-{step}", step, keep=1)
+        self.context.event("checkpoint", step=step)
 
-    class Schedule(TrainerCallback):  # type: ignore[misc]
-        def __init__(self) -> None:
+
+class _Schedule(TrainerCallback):  # type: ignore[misc]
+    """After each step: log, evaluate, publish as asked, and save for recovery from time to time."""
+
+    def __init__(self, plan: Plan, requested: Hyperparameters, context: RunFolder) -> None:
+        self.plan, self.requested, self.context = plan, requested, context
+        self.saved = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        step = state.global_step
+        control.should_log = True
+        control.should_evaluate = bool(self.plan.evaluation) and evaluates(self.requested, self.plan, step)
+        due = time.monotonic() - self.saved >= RECOVERY_EVERY_S
+        control.should_save = due and step < state.max_steps
+        if control.should_save:
             self.saved = time.monotonic()
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            control.should_log = True
-            control.should_evaluate = bool(plan.evaluation) and evaluates(requested, plan, state.global_step)
-            due = time.monotonic() - self.saved >= recovery_every_s
-            control.should_save = due and state.global_step < state.max_steps
-            if control.should_save:
-                self.saved = time.monotonic()
-            if publishes(requested, plan, state.global_step):
-                written = context.path / "published" / "writing"
-                model.save_pretrained(written)
-                checkpoints.publish(written, state.global_step, keep=requested.number_of_checkpoints)
-
-    recorder = _Recorder(plan, requested, context, tick)
-    trainer = PackedTrainer(
-        model=model,
-        args=arguments(requested, plan, context.path / "checkpoints"),
-        train_dataset=StepRows(plan),
-        data_collator=collate,
-        callbacks=[Schedule()],
-    )
-    _remove_printers(trainer)
-    # The loss takes the step's number of counted tokens, whatever the model's own forward accepts.
-    trainer.model_accepts_loss_kwargs = True
-    return trainer
+        if publishes(self.requested, self.plan, step):
+            written = self.context.path / "published" / "writing"
+            model.save_pretrained(written)
+            checkpoints.publish(written, step, keep=self.requested.number_of_checkpoints)
 
 
 def evaluates(requested: Hyperparameters, plan: Plan, step: int) -> bool:
@@ -207,29 +163,8 @@ def publishes(requested: Hyperparameters, plan: Plan, step: int) -> bool:
     return step % every == 0
 
 
-def evaluation_loss(
-    model: "torch.nn.Module", rows: list[PackedRow], autocast: Callable[[], Any], device: "torch.device"
-) -> float:
-    """Mean cross entropy (nats a token) over all counted tokens of `rows`."""
-    import torch
-
-    was_training = model.training
-    model.eval()
-    total = 0.0
-    with torch.no_grad():
-        for row in rows:
-            batch = {name: value.to(device) for name, value in tensors(row).items()}
-            with autocast():
-                total += float(summed_loss(model, batch))
-    model.train(was_training)
-    return total / max(sum(int((row.targets != IGNORED).sum()) for row in rows), 1)
-
-
-def arguments(requested: Hyperparameters, plan: Plan, output: Path) -> "TrainingArguments":
+def arguments(requested: Hyperparameters, plan: Plan, output: Path) -> TrainingArguments:
     """Our hyperparameters in the Trainer's words; what is ours (order, logging, saving) is turned off there."""
-    import torch
-    from transformers import TrainingArguments
-
     gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(output),
@@ -285,10 +220,3 @@ class _Recorder:
         self.last = now
         show = bool(self.every) and step % self.every == 0
         self.tick(self.tokens[step - 1], note=f"step {step} loss {logs['loss']:.3f}" if show else "")
-
-
-def _remove_printers(trainer: Any) -> None:
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
-
-    for callback in (PrinterCallback, ProgressCallback):
-        trainer.remove_callback(callback)
