@@ -78,14 +78,16 @@ def test_help_and_log_verbs_import_nothing_heavy() -> None:
         assert done.returncode == 0, done.stderr
 
 
-def test_full_disk_is_one_line_with_what_to_do() -> None:
-    code = (
-        "import errno\nfrom loglore import cli\n"
-        "def full(): raise OSError(errno.ENOSPC, 'No space left on device', 'model.safetensors')\n"
-        "cli.app = full\ncli.main()"
-    )
+@pytest.mark.parametrize(
+    ("raised", "file"),
+    [
+        ("OSError(28, 'No space left on device', 'model.safetensors')", "model.safetensors"),
+        # As safetensors said it on a real full disk.
+        ("ValueError('Error while serializing: I/O error: No space left on device (os error 28)')", "a file"),
+    ],
+)
+def test_full_disk_is_one_line_with_what_to_do(raised: str, file: str) -> None:
+    code = f"from loglore import cli\ndef full(): raise {raised}\ncli.app = full\ncli.main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr == (
-        "loglore: disk full while writing model.safetensors: free some space, then run the same command again\n"
-    )
+    assert done.stderr == f"loglore: disk full while writing {file}: free some space, then run the same command again\n"

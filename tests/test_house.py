@@ -64,3 +64,22 @@ def test_no_file_names_a_registry_or_a_home_folder() -> None:
             continue
         found = forbidden.search(path.read_text(encoding="utf-8", errors="replace"))
         assert not found, f"{name}: {found and found[0]}"
+
+
+def test_unsupported_python_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && { echo Python 3.9.1; exit 0; }\nexit 1\n')
+    old.chmod(0o755)
+    place = tmp_path / "clone"
+    place.mkdir()
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-model.lock"):
+        (place / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run(
+        ["make", "install", f"PYTHON={old}"], cwd=place, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert (
+        done.stdout
+        == f"LogLore needs Python 3.11 or newer; {old} is Python 3.9.1. Try: make PYTHON=python3.12 install\n"
+    )
+    assert not (place / ".venv").exists()

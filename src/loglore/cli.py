@@ -34,6 +34,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the run; an unfinished run there goes on.")]
 
 
+# How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
+FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
@@ -305,6 +309,8 @@ def main() -> None:
     except Exception as fault:
         if os.environ.get("LOGLORE_DEBUG"):
             raise
+        if any(sign in str(fault) for sign in FULL_DISK):
+            _fail(_described(OSError(errno.ENOSPC, "")), 1)
         _fail(f"{type(fault).__name__}: {' '.join(str(fault).split())} (--debug shows where)", 1)
 
 
