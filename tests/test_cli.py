@@ -91,3 +91,22 @@ def test_full_disk_is_one_line_with_what_to_do(raised: str, file: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == f"loglore: disk full while writing {file}: free some space, then run the same command again\n"
+
+
+def test_missing_extra_is_named_with_the_way_to_install_it(tmp_path: Path) -> None:
+    code = (
+        "import sys\nsys.modules['torch'] = None\nfrom loglore import cli\n"
+        "sys.argv = ['loglore', 'test', 'spec.yaml', '--out', 'run']\ncli.main()"
+    )
+    (tmp_path / "spec.yaml").write_text("model: m\ndataset: rows.jsonl\n")
+    (tmp_path / "m").mkdir()
+    (tmp_path / "rows.jsonl").write_text(
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "loglore: torch is not installed; this command needs an extra: pip install 'loglore[all]'"
+    )

@@ -304,6 +304,8 @@ def main() -> None:
         # The reader of our output (head, less) is gone; Python would complain again while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except ModuleNotFoundError as fault:
+        _fail(f"{fault.name} is not installed; this command needs an extra: pip install 'loglore[all]'", 2)
     except OSError as fault:
         _fail(_described(fault), 1)
     except Exception as fault:
