@@ -167,6 +167,8 @@ def test_killed_training_ends_in_the_same_bits(
     assert losses(killed, "eval_loss") == losses(straight, "eval_loss")
     bits = [load_file(folder / "model" / "model.safetensors") for folder in (straight, killed)]
     assert all(torch.equal(bits[0][name], bits[1][name]) for name in bits[0])
+    if training_type == "lora":
+        assert fingerprint.of_path(straight / "adapter") == fingerprint.of_path(killed / "adapter")
 
 
 def _wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:

@@ -5,8 +5,11 @@ outputs are unchanged. One run folder belongs to one runner at a time (a lock fi
 """
 
 import contextlib
+import ctypes
 import fcntl
+import gc
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -95,6 +98,7 @@ def _run_job(
     with sampled(context):
         result = function(job.kind)(spec, context)
     seconds = time.monotonic() - start
+    _release_memory()
     report = {**result, "job": {"kind": job.kind, "fingerprint": mark, "seconds": round(seconds, 1)}}
     report["job"]["outputs"] = {
         name: fingerprint.of_path(path) for name, path in _output_paths(context.path, report).items() if name != "run"
@@ -107,6 +111,14 @@ def _run_job(
     context.event("job finished", seconds=round(seconds, 1))
     say(f"done in {seconds:.1f} s" + (f", published as {report['job']['published']}" if job.publish else ""))
     return report
+
+
+def _release_memory() -> None:
+    """Give a job's memory back to the system: the next one may start processes of its own beside it."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # a libc other than glibc
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _titled(say: Say, title: str) -> Say:

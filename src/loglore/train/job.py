@@ -202,6 +202,7 @@ def _save(
                 shutil.copytree(best, folder, dirs_exist_ok=True)
             else:
                 model.save_pretrained(folder)
+            _sort_adapter_config(folder / "adapter_config.json")
         if not requested.merge_adapter:
             return {"adapter": "adapter"}
         model = attach_adapter(load_model(spec.model, "float32"), context.path / "adapter")
@@ -211,6 +212,14 @@ def _save(
     with files.replacing_folder(context.path / "model") as folder:
         save_model(model.to(torch.bfloat16), tokenizer, folder)
     return outputs
+
+
+def _sort_adapter_config(path: Path) -> None:
+    """Sort the target modules: PEFT writes them in the order of a set, another one in every process."""
+    config = files.read_json(path)
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    files.write_json(path, config)
 
 
 def _cost(spec: TrainSpec, seconds: float, gpus: int) -> dict[str, float] | None:

@@ -28,7 +28,7 @@ from loglore.train.plan import Plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-RECOVERY_EVERY_S = 45.0  # a killed run loses at most about this much work
+RECOVERY_EVERY_S = 90.0  # a killed run loses at most about this much work; a checkpoint takes seconds
 
 
 class StepRows:
