@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -159,40 +160,52 @@ class Terminal:
         if self.pid == 0:
             os.execv(arguments[0], arguments)
         self.text = ""
+        self.seen = 0
 
     def type(self, text: str) -> None:
         os.write(self.screen, text.encode())
 
     def until(self, text: str, within_s: float = 30) -> str:
+        """What came since the last call, up to and with `text`."""
         deadline = time.monotonic() + within_s
-        seen = len(self.text)
-        while text not in self.text[seen:]:
-            assert time.monotonic() < deadline, f"no {text!r} in {self.text!r}"
+        while text not in self.text[self.seen :]:
+            assert time.monotonic() < deadline, f"no {text!r} in {self.text[self.seen :]!r}"
             if select.select([self.screen], [], [], 0.1)[0]:
                 try:
                     self.text += os.read(self.screen, 65536).decode("utf-8", "replace")
                 except OSError:
                     break
-        return self.text[seen:]
+        start, self.seen = self.seen, self.text.index(text, self.seen) + len(text)
+        return self.text[start : self.seen]
 
-    def end(self) -> int:
-        status = os.waitpid(self.pid, 0)[1]
+    def end(self, within_s: float = 30) -> int:
+        deadline = time.monotonic() + within_s
+        while not (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
+            if time.monotonic() > deadline:
+                os.kill(self.pid, signal.SIGKILL)
+            select.select([], [], [], 0.05)
         os.close(self.screen)
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(ended[1])
 
 
 def test_on_a_terminal(server: ScriptedServer, log: Path) -> None:
+    prompt = "\r\n> "
     terminal = Terminal(*command(logs=[str(log)], endpoint=server.url))
-    terminal.until("(also Ctrl-D)\r\n> ")
+    terminal.until("(also Ctrl-D)")
+    # What is typed before the prompt stands can be thrown away when line editing begins.
+    terminal.until(prompt)
     terminal.type("/summary\n")
-    shown = terminal.until("tokens/s")
+    shown = terminal.until(prompt)
+    assert "tokens/s" in shown
     assert "✓ quote" in shown
     assert "\x1b[31mred" not in shown
     server.status = 400
     terminal.type("why?\n")
     terminal.until("error:")
+    terminal.until(prompt)
     server.status = 200
     terminal.type("why?\n")
-    terminal.until("tokens/s")
+    terminal.until("tokens/s, first")
+    terminal.until(prompt)
     terminal.type("\x04")
     assert terminal.end() == 0
