@@ -6,7 +6,7 @@ import uuid
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loglore.logs.masking import MARKS, TYPE_OF, mask
@@ -29,6 +29,9 @@ MESSAGES = st.lists(st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join), 
 
 @settings(max_examples=60)
 @given(MESSAGES | st.lists(st.text(max_size=40).filter(lambda text: "\n" not in text), max_size=12))
+@example(["\x1f"])
+@example(["/.\x1fa:\xa0\t\xa0", "\x1d"])
+@example(["\u2028.\x1c", ".\x1d=\x1e"])
 def test_every_message_is_of_its_template(lines: list[str]) -> None:
     found = mined(*lines)
     for row in found.table.iter_rows(named=True):

@@ -69,6 +69,10 @@ class Template:
         return None if found is None else tuple(zip(self.variables, found.groups(), strict=True))
 
 
+# Python counts these control characters as blanks, Polars does not; for templates they are blanks.
+SEPARATORS = r"[\x1c-\x1f]"
+
+
 @dataclass(frozen=True)
 class Mined:
     """A log table with the columns `template` (id) and `key`, null on blank lines, and its templates by appearance."""
@@ -94,8 +98,10 @@ def mine(table: pl.DataFrame) -> Mined:
         The table with `template` and `key`, and the templates. Templates span sources: the same message in two files
         has one id.
     """
-    messages = table.select("message").unique(maintain_order=True).filter(pl.col("message").str.contains(r"\S"))
-    messages = messages.with_columns(masked=mask(pl.col("message")).str.strip_chars_end())
+    messages = table.select("message").unique(maintain_order=True)
+    messages = messages.with_columns(plain=pl.col("message").str.replace_all(SEPARATORS, " "))
+    messages = messages.filter(pl.col("plain").str.contains(r"\S"))
+    messages = messages.select("message", masked=mask(pl.col("plain")).str.strip_chars_end())
     distinct = messages["masked"].unique(maintain_order=True).to_list()
     shapes = dict(zip(distinct, _shapes(distinct), strict=True))
     texts = pl.DataFrame(
