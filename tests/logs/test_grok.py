@@ -106,7 +106,7 @@ def test_lines_that_are_not_of_the_template() -> None:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_every_name_compiles(name: str) -> None:
-    re.compile(expand(f"%{{{name}:field}}"))
+    assert "field" in re.compile(expand(f"%{{{name}:field}}")).groupindex
 
 
 @given(st.datetimes(datetime.datetime(1000, 1, 1)))
