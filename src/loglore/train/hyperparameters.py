@@ -1,4 +1,4 @@
-"""The 41 hyperparameters, accepted verbatim from the published JSON files, and what became of each.
+"""The 40 hyperparameters, accepted verbatim from the published JSON files, and what became of each.
 
 Every key ends as *effective*, *replaced* (by what), *not applicable here* or *refused* (an error with the reason);
 the report of a run lists requested -> status -> effective value.
