@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOGLORE = [sys.executable, "-m", "loglore.cli"]
+LOGLORE = [sys.executable, "-m", "loglore"]
 
 
 def loglore(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:

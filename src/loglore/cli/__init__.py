@@ -1,4 +1,4 @@
-"""The command line: one typed function a verb. It parses, calls one function, prints; no logic.
+"""The command line: one typed function a verb, one file a group of verbs. A function parses, calls, prints; no logic.
 
 Exit codes: 0 done, 1 a job failed, 2 bad input, 130 stopped by Ctrl-C. Errors are one line; `--debug` shows where.
 """
@@ -9,11 +9,13 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from loglore import __version__
+from loglore.cli import logs, models, synth
+from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError
 
 app = typer.Typer(
@@ -22,17 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-logs_app = typer.Typer(help="Look into logs; needs no model.", no_args_is_help=True)
-models_app = typer.Typer(help="The local model hub.", no_args_is_help=True)
-synth_app = typer.Typer(help="Logs to training samples, by a teacher.", no_args_is_help=True)
-app.add_typer(logs_app, name="logs")
-app.add_typer(models_app, name="models")
-app.add_typer(synth_app, name="synth")
-
-LogPaths = Annotated[list[Path], typer.Argument(help="Log files, folders or globs; - for standard input.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the run; an unfinished run there goes on.")]
-
+app.add_typer(logs.app, name="logs")
+app.add_typer(models.app, name="models")
+app.add_typer(synth.app, name="synth")
 
 # How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
 FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
@@ -72,7 +66,7 @@ def run_recipe(
         else:
             print("\n".join(line for job in planned for line in plan.lines(job)))
         return
-    reports = runner.run(found, out or Path("runs") / found.name, _say, only)
+    reports = runner.run(found, out or Path("runs") / found.name, say, only)
     if as_json:
         print(json.dumps(reports, indent=2, ensure_ascii=False))
         return
@@ -100,34 +94,22 @@ def estimate(
     run_recipe(recipe, dry_run=True, as_json=as_json)
 
 
-@synth_app.command("nlplog")
-def synth_nlplog(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """Five interpretable questions on every event of your logs, as NLPLog rows."""
-    _run_job("nlplog", spec, out)
-
-
-@synth_app.command("chat")
-def synth_chat(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """Chunks of your logs to root causes, summaries, patterns, comparisons and conversations."""
-    _run_job("synth", spec, out)
-
-
 @app.command()
 def train(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
     """Base model + samples + hyperparameters to a model version."""
-    _run_job("train", spec, out)
+    run_job("train", spec, out)
 
 
 @app.command()
 def test(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
     """Score a model on a dataset (a test job)."""
-    _run_job("test", spec, out)
+    run_job("test", spec, out)
 
 
 @app.command()
 def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
     """A model version as safetensors, GGUF or for Ollama."""
-    _run_job("export", spec, out)
+    run_job("export", spec, out)
 
 
 @app.command()
@@ -168,118 +150,6 @@ def chat(
     from loglore.chat.terminal import chat as start
 
     start(logs or [], model=model, endpoint=endpoint, question=question)
-
-
-@models_app.command("list")
-def models_list(as_json: AsJson = False) -> None:
-    """Models and versions in the hub."""
-    from loglore.hub import models
-
-    rows = [dict(version.card) for version in models.models()]
-    _table(rows, ["name", "version", "created", "bytes"], as_json)
-
-
-@models_app.command("add")
-def models_add(
-    name: Annotated[str, typer.Argument(help="Name in the hub.")],
-    path: Annotated[Path, typer.Argument(help="Hugging Face folder or .gguf file.")],
-) -> None:
-    """Add a model as the next version of NAME."""
-    from loglore.hub import models
-
-    added = models.add(name, path, {"added": str(path.name)})
-    print(f"{added.name}@{added.version}")
-
-
-@models_app.command("delete")
-def models_delete(reference: Annotated[str, typer.Argument(help="name@version")]) -> None:
-    """Remove one version."""
-    from loglore.hub import models
-
-    removed = models.delete(reference)
-    print(f"removed {removed.name}@{removed.version}")
-
-
-@logs_app.command("templates")
-def logs_templates(logs: LogPaths, as_json: AsJson = False) -> None:
-    """The message templates of logs, with counts and first and last line."""
-    from loglore.logs import reader, templates
-
-    rows = [vars_of(template) for template in templates.mine(reader.read_table(logs)).templates]
-    _table(rows, ["id", "count", "first", "last", "text"], as_json)
-
-
-@logs_app.command("chunk")
-def logs_chunk(
-    logs: LogPaths,
-    smallest: Annotated[int, typer.Option(min=1, help="Lines, at least.")] = 50,
-    largest: Annotated[int, typer.Option(min=1, help="Lines, at most.")] = 150,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-) -> None:
-    """Cut logs into chunks of consecutive lines; one JSON object a chunk."""
-    from loglore.logs import chunks, reader
-
-    for chunk in chunks.cut(reader.read_table(logs), smallest, largest, seed):
-        print(json.dumps(vars_of(chunk), ensure_ascii=False))
-
-
-@logs_app.command("evidence")
-def logs_evidence(
-    logs: LogPaths,
-    budget: Annotated[int, typer.Option(min=64, help="Budget in characters / 4, about tokens.")] = 2000,
-    question: Annotated[str, typer.Option("--question", "-q", help="What it is for.")] = "",
-) -> None:
-    """A digest of logs that fits a budget, with what it leaves out."""
-    from loglore.logs import evidence, reader, templates
-
-    mined = templates.mine(reader.read_table(logs))
-    print(evidence.build(mined, budget, lambda text: (len(text) + 3) // 4, question).text)
-
-
-@logs_app.command("check")
-def logs_check(
-    logs: LogPaths,
-    text: Annotated[Path, typer.Option("--text", help="File with the text to check; - for standard input.")],
-    as_json: AsJson = False,
-) -> None:
-    """Check the claims in a text against logs."""
-    from loglore.logs import grounding, reader
-
-    content = sys.stdin.read() if str(text) == "-" else text.read_text(encoding="utf-8")
-    claims = grounding.check(content, reader.read_table(logs))
-    rows = [{**vars_of(claim), "text": content[claim.start : claim.end]} for claim in claims]
-    _table(rows, ["verdict", "kind", "text", "lines", "actual"], as_json)
-
-
-def vars_of(value: Any) -> dict[str, Any]:
-    """The fields of a dataclass instance, slots or not."""
-    from dataclasses import asdict
-
-    return asdict(value)
-
-
-def _run_job(kind: str, spec: Path, out: Path) -> None:
-    from loglore.jobs import runner
-
-    report = runner.run_spec(kind, spec, out, _say)
-    print(json.dumps(report, indent=2, ensure_ascii=False))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None)
-    for row in rows:
-        table.add_row(*(str(row[column]) if row[column] is not None else "" for column in columns))
-    Console().print(table)
 
 
 def main() -> None:
@@ -327,7 +197,3 @@ def _fail(fault: object, code: int) -> None:
         raise fault
     print(f"loglore: {fault}", file=sys.stderr)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()

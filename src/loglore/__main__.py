@@ -1,0 +1,5 @@
+"""`python -m loglore`: the command line."""
+
+from loglore.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""What the verbs share: printing tables and JSON, and running one job of a kind."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+LogPaths = Annotated[list[Path], typer.Argument(help="Log files, folders or globs; - for standard input.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for the run; an unfinished run there goes on.")]
+
+
+def vars_of(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance, slots or not."""
+    from dataclasses import asdict
+
+    return asdict(value)
+
+
+def run_job(kind: str, spec: Path, out: Path) -> None:
+    """Run one job of a kind from its spec file and print its report."""
+    from loglore.jobs import runner
+
+    report = runner.run_spec(kind, spec, out, say)
+    print(json.dumps(report, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """A line of progress, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
+    """Print rows as a table of some columns, or all of them as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(*columns, box=None)
+    for row in rows:
+        shown.add_row(*(str(row[column]) if row[column] is not None else "" for column in columns))
+    Console().print(shown)
