@@ -135,18 +135,16 @@ def _starting_point(requested: Hyperparameters, folder: Path) -> Path | None:
 
 
 def _model(spec: TrainSpec, requested: Hyperparameters) -> "PreTrainedModel":
-    """The base ready for training: fp32 master weights in full training, a frozen bf16 base under LoRA."""
+    """The base ready for training: in bf16 (the optimizer keeps fp32 masters, see `master`), else in fp32."""
     import torch
 
-    lora = requested.training_type == "lora"
-    dtype = "bfloat16" if lora and requested.mixed_precision == "bf16" else "float32"
+    dtype = "bfloat16" if requested.mixed_precision == "bf16" else "float32"
     flash = requested.flash_attention_v2 and torch.cuda.is_available()
     model = load_model(spec.model, dtype, "flash_attention_2" if flash else register())
     model.config.use_cache = False
-    if not lora:
+    if requested.training_type == "full":
         return model
     from peft import LoraConfig, get_peft_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
     if not requested.disable_gradient_checkpointing:
         # The frozen embeddings need no gradient, and checkpointed blocks would then compute none for the adapters.
@@ -158,13 +156,8 @@ def _model(spec: TrainSpec, requested: Hyperparameters) -> "PreTrainedModel":
         target_modules=requested.target_modules,
         task_type="CAUSAL_LM",
     )
-    tuned = get_peft_model(model, config)
-    if requested.mixed_precision != "none":
-        # PEFT casts every adapter's input to fp32, and autocast casts it back at once: two copies of all activations.
-        for module in tuned.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False
-    return tuned
+    # Adapters in the base's own dtype: PEFT would make them fp32 and copy every activation to fp32 and back.
+    return get_peft_model(model, config, autocast_adapter_dtype=requested.mixed_precision == "fp16")
 
 
 def _perplexity(

@@ -23,6 +23,7 @@ from loglore.runs.progress import Tick
 from loglore.train import checkpoints
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.loss import evaluation_loss, summed_loss, tensors
+from loglore.train.master import MasterAdamW, MasterSGD
 from loglore.train.plan import Plan
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
     ) -> None:
         self.plan, self.requested, self.context = plan, requested, context
         self.recorder = _Recorder(plan, requested, context, tick)
+        self.masters = requested.mixed_precision == "bf16"
         super().__init__(
             model=model,
             args=arguments(requested, plan, context.path / "checkpoints"),
@@ -87,6 +89,39 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
             self.remove_callback(printer)
         # The loss takes the step's number of counted tokens, whatever the model's own forward accepts.
         self.model_accepts_loss_kwargs = True
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """Fused AdamW or SGD as asked; over fp32 masters where the model computes in bf16."""
+        if self.optimizer is None and self.masters:  # type: ignore[has-type]
+            trained = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+            decaying = self.get_decay_parameter_names(self.model)
+            groups = [
+                {"params": [w for name, w in trained if name in decaying], "weight_decay": self.args.weight_decay},
+                {"params": [w for name, w in trained if name not in decaying], "weight_decay": 0.0},
+            ]
+            _, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kind = MasterAdamW if self.requested.optimizer == "adamw" else MasterSGD
+            self.optimizer = kind([group for group in groups if group["params"]], **options)
+        return super().create_optimizer(model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.masters:
+            for weight in self.model.parameters():
+                weight.data = weight.data.bfloat16()  # PEFT loads adapters as fp32
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        return self._clip_masters(self.args.max_grad_norm) if self.masters else super()._clip_grad_norm(model)
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        if self.masters and grad_norm is None:
+            return self._clip_masters(float("inf"))
+        return super()._get_grad_norm(model, grad_norm)
+
+    def _clip_masters(self, limit: float) -> torch.Tensor:
+        """Norm of the gradients before clipping; they lie with the masters, where the Trainer does not look."""
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        return torch.nn.utils.clip_grad_norm_(weights, limit)
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -178,8 +213,9 @@ def arguments(requested: Hyperparameters, plan: Plan, output: Path) -> TrainingA
         warmup_steps=requested.warmup_steps(len(plan.steps)),
         max_grad_norm=requested.max_grad_norm,
         weight_decay=requested.weight_decay,
-        optim="adamw_torch" if requested.optimizer == "adamw" else "sgd",
-        bf16=requested.mixed_precision == "bf16",
+        optim="adamw_torch_fused" if requested.optimizer == "adamw" else "sgd",
+        # bf16 is the dtype of the weights here (module `master`), not an autocast.
+        bf16=False,
         fp16=requested.mixed_precision == "fp16",
         use_cpu=not gpu,
         activation_checkpointing=not requested.disable_gradient_checkpointing,
