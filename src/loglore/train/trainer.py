@@ -127,8 +127,12 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Loss of one packed row as its share of the step's mean."""
-        # DDP averages gradients over ranks; the count is over all ranks already.
-        loss = summed_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
+        if self.accelerator.num_processes == 1 and inputs["input_ids"].shape[1] == 1:
+            # A filler: with no other rank to agree with, the model need not run for nothing.
+            loss = torch.zeros((), device=inputs["input_ids"].device, requires_grad=True)
+        else:
+            # DDP averages gradients over ranks; the count is over all ranks already.
+            loss = summed_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
