@@ -1,7 +1,10 @@
 """The student's frame: the one place that says how a log and a question are put before the model.
 
-Training samples, test jobs and the chat all call it, so the model meets in use what it met in training.
+Training samples, test jobs and the chat all call it, so the model meets in use what it met in training. A log stands in
+it as plain lines, as lines with their numbers, or as a digest (`loglore.logs.evidence`), which numbers lines the same.
 """
+
+from collections.abc import Sequence
 
 LOG_HEADING = "Log content:"
 
@@ -13,6 +16,24 @@ def student_prompt(question: str, log_text: str) -> str:
     'What failed?\n\nLog content:\n10:00 disk full'
     """
     return f"{question.strip()}\n\n{LOG_HEADING}\n{log_text.rstrip()}"
+
+
+def numbered_lines(lines: Sequence[str], first: int) -> str:
+    r"""Lines with their numbers, as a digest shows them; `first` is the number of the first one.
+
+    >>> numbered_lines(["start", "stop"], 41)
+    'L41|start\nL42|stop'
+    """
+    return "\n".join(f"L{number}|{text}" for number, text in enumerate(lines, first))
+
+
+def conversation(pairs: Sequence[tuple[str, str]], log_text: str) -> list[dict[str, str]]:
+    """ShareGPT turns of question and answer pairs; the log stands in the first human turn alone."""
+    turns = []
+    for number, (question, answer) in enumerate(pairs):
+        turns.append({"from": "human", "value": question if number else student_prompt(question, log_text)})
+        turns.append({"from": "gpt", "value": answer})
+    return turns
 
 
 def log_of(prompt: str) -> str:

@@ -3,17 +3,19 @@
 It is the official `openai` client with its errors turned into ours. A llama.cpp server (what `loglore serve` starts)
 says more than the OpenAI API does, and is recognised by `owned_by` in `/v1/models`: its context length, how far it has
 read a long prompt, and `/tokenize`. For other servers the context has to be given and tokens are estimated from bytes.
+What goes to a URL off loopback is redacted (`redaction`), and the names are put back into the answer as it streams in.
 """
 
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from loglore.endpoint.redaction import Redactor
 from loglore.errors import InputError, JobError
 
 if TYPE_CHECKING:
@@ -65,9 +67,17 @@ class Endpoint:
         model_id: the model to ask; None takes the only one offered.
         key: bearer token, where one is needed.
         timeout_s: longest silence of the server before a request fails.
+        redact: replace addresses, names and secrets before they are sent; None does so for URLs off loopback.
     """
 
-    def __init__(self, url: str, model_id: str | None = None, key: str | None = None, timeout_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        model_id: str | None = None,
+        key: str | None = None,
+        timeout_s: float = 600.0,
+        redact: bool | None = None,
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InputError(f"endpoint {url!r}: expected a URL such as http://127.0.0.1:8080/v1")
@@ -76,6 +86,13 @@ class Endpoint:
         self._wanted = model_id
         self._key = key
         self._timeout_s = timeout_s
+        # One for all conversations with this endpoint: the same value has the same placeholder.
+        self._redactor = Redactor() if (not self.on_loopback if redact is None else redact) else None
+
+    @property
+    def redacts(self) -> bool:
+        """Whether what is sent is redacted."""
+        return self._redactor is not None
 
     @cached_property
     def _client(self) -> "OpenAI":
@@ -137,11 +154,12 @@ class Endpoint:
             InputError: the server refused the request (context exceeded, unknown model, wrong key).
             JobError: no connection, or the stream broke off.
         """
-        collected = _Collected(on_text, on_reading)
+        shown = None if self._redactor is None else self._redactor.stream(on_text)
+        collected = _Collected(shown or on_text, on_reading)
         with _plain_errors(self.url):
             stream = self._client.chat.completions.create(
                 model=self.served.model_id,
-                messages=cast("Iterable[ChatCompletionMessageParam]", messages),
+                messages=cast("Iterable[ChatCompletionMessageParam]", self._leaving(messages)),
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=seed,
@@ -153,14 +171,24 @@ class Endpoint:
             with stream:
                 for chunk in stream:
                     collected.add(chunk)
-        return collected.reply(self.url)
+        if shown is not None:
+            shown.end()
+        reply = collected.reply(self.url)
+        return reply if self._redactor is None else replace(reply, text=self._redactor.restore(reply.text))
+
+    def _leaving(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages as they are sent."""
+        if self._redactor is None:
+            return list(messages)
+        return [{**message, "content": self._redactor.redact(message["content"])} for message in messages]
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`: counted by a llama.cpp server, else estimated on the high side from its bytes."""
         if not self.served.is_llama_cpp:
             return math.ceil(len(text.encode("utf-8")) / BYTES_PER_TOKEN)
+        leaving = text if self._redactor is None else self._redactor.redact(text)
         with _plain_errors(self.url):
-            found: Any = self._client.post(self._root + "/tokenize", cast_to=object, body={"content": text})
+            found: Any = self._client.post(self._root + "/tokenize", cast_to=object, body={"content": leaving})
         return len(found["tokens"])
 
     @cached_property

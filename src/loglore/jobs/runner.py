@@ -138,7 +138,7 @@ def _done(folder: Path, mark: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     report: dict[str, Any] = read_json(path)
-    if report["job"]["fingerprint"] != mark:
+    if report["job"]["fingerprint"] != mark or report.get("unfinished"):
         return None
     for name, output in _output_paths(folder, report).items():
         if name != "run" and (not output.exists() or fingerprint.of_path(output) != report["job"]["outputs"][name]):
@@ -147,11 +147,13 @@ def _done(folder: Path, mark: str) -> dict[str, Any] | None:
 
 
 def _clear_if_other(folder: Path, mark: str) -> None:
-    """Keep what an interrupted run of the same work left; remove what belongs to other inputs or is spoiled."""
-    kept = folder / "spec.json"
-    if folder.exists() and (
-        (folder / "report.json").exists() or not kept.exists() or read_json(kept)["fingerprint"] != mark
-    ):
+    """Keep what an interrupted or unfinished run of the same work left; remove what is of other inputs or spoiled.
+
+    A job says itself that it is unfinished when the same command would do more (rows that an endpoint failed).
+    """
+    kept, report = folder / "spec.json", folder / "report.json"
+    over = report.exists() and not read_json(report).get("unfinished")
+    if folder.exists() and (over or not kept.exists() or read_json(kept)["fingerprint"] != mark):
         shutil.rmtree(folder)
 
 

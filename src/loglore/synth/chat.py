@@ -1,35 +1,44 @@
-"""Chunks of logs to conversations for fine-tuning (ShareGPT rows), split by chunk, every answer checked on the log.
+"""Logs to conversations for fine-tuning (ShareGPT rows), split by chunk, every answer checked on the log.
 
-    logs ── mine, cut ── chunks ── split ─┬─ test ──────┐
-                                          ├─ validation ├─ task, chunk ── analyst ── grounding ── rows
-                                          └─ train ─────┘
+    logs ── mine, cut ── chunks ── split ─┬─ test ──────┐                  ┌─ analyst ───┐
+                                          ├─ validation ├─ task, material ─┤             ├─ gate ── clean ── rows
+                                          └─ train ─────┘                  └─ endpoints ─┘
 
-A chunk belongs to one split whatever the task, so no log line of a test row was seen in training. Crash safety is the
-simplest there is: the work takes seconds, so a rerun starts anew, and each file appears whole or not at all.
+A chunk belongs to one split whatever the task, so no log line of a test row was seen in training. Files appear whole or
+not at all. The analyst's rows take seconds, so a rerun makes them anew; answers of endpoints are kept as they arrive,
+under LOGLORE_HOME, and survive a change of the spec: only what is asked differently is asked again.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import polars as pl
 from pydantic import Field, model_validator
 
-from loglore.data.frame import student_prompt
+from loglore.data.files import read_rows
+from loglore.data.frame import log_of
 from loglore.errors import InputError
-from loglore.logs import chunks, grounding, reader, templates
+from loglore.logs import chunks, reader, templates
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
-from loglore.runs.progress import Tick
-from loglore.runs.spec import Spec
-from loglore.synth import analyst
-from loglore.synth.analyst.facts import facts_of
+from loglore.runs.spec import Spec, unknown_key
+from loglore.synth import analyst, prompts, rows, writers
+from loglore.synth.clean import Cleaner
+from loglore.synth.material import Digests, Source
 
-Task = Literal["root_cause", "summary", "patterns", "comparison", "conversation"]
 SPLITS = ("test", "validation", "train")
+NAMES = {
+    "jsonl": {"train": "train.jsonl", "validation": "validation.jsonl", "test": "test.jsonl", "mini": "mini.jsonl"},
+    "tutorial": {
+        "train": "train_no_json.json",
+        "validation": "val_no_json.json",
+        "test": "test_no_json.json",
+        "mini": "train_no_json_mini.json",
+    },
+}
+REMOVED, FAILURES = "removed.jsonl", "failures.jsonl"
 
 
 class ChatSpec(Spec):
@@ -38,86 +47,157 @@ class ChatSpec(Spec):
     Attributes:
         logs: files, folders or globs.
         smallest, largest: lines of a chunk.
-        seed: of chunk sizes, split and choice of rows.
-        tasks: what is asked; rows are shared out evenly among them.
-        turns: question and answer pairs of a conversation, where the log answers as many.
+        seed: of chunk sizes, split, choice of rows, digests and answers.
+        tasks: what is asked; rows are shared out evenly among them. Built in: those of the default and `alert`.
+        prompts: folder of task files of your own, added to the built-in ones or in their place (`synth.prompts`).
+        turns: question and answer pairs of a conversation; the analyst writes as many as the log answers.
         test_chunks, validation_chunks: how many chunks are kept from training.
         test_rows, validation_rows, train_rows: at most so many rows; a split has at most chunks x tasks.
+        mini_rows: also write a seeded subset of so many training rows; None for none.
         max_chunk_characters: longer chunks are left out (and counted); None for no limit.
         limit_per_source: at most so many chunks of a log; None for all.
         numbered: whether the student's log lines begin with `L<number>|`, which lets answers cite line numbers.
+        evidence_share: share of rows, 0 to 1, that show the digest of a window of the log as the chat does.
+        evidence_tokens: longest digest, in tokens; evidence_lines: longest window.
+        tokenizer: model folder whose tokenizer counts them; None takes two bytes for a token, about right for logs.
+        duplicates: leave out rows whose logs share this part of their word runs with another row of the task, or, in
+            training, with a held-out row; None keeps them.
+        files: names of the row files: `jsonl`, or `tutorial` (JSON arrays `train_no_json.json` …).
+        teacher: `analyst`, or one endpoint or a list of them (`loglore.endpoint.target.Target`).
+        language: of questions and answers: `en`, `ja` or `mix`.
+        max_answer_tokens, temperature: of an endpoint's answers.
+        budget_dollars, budget_tokens: stop asking before more is used.
+        batches: use the endpoint's `/v1/batches`.
     """
 
     logs: list[Path] = Field(min_length=1)
     smallest: int = Field(8, ge=1)
     largest: int = Field(15, ge=1)
     seed: int = 0
-    tasks: list[Task] = Field(list(get_args(Task)), min_length=1)
+    tasks: list[str] = Field(list(analyst.TASKS), min_length=1)
+    prompts: Path | None = None
     turns: int = Field(4, ge=2, le=20)
     test_chunks: int = Field(ge=0)
     validation_chunks: int = Field(ge=0)
     test_rows: int = Field(ge=0)
     validation_rows: int = Field(ge=0)
     train_rows: int = Field(ge=0)
+    mini_rows: int | None = Field(None, ge=1)
     max_chunk_characters: int | None = Field(None, ge=1)
     limit_per_source: int | None = Field(None, ge=1)
     numbered: bool = False
+    evidence_share: float = Field(0.0, ge=0, le=1)
+    evidence_tokens: int = Field(900, ge=64)
+    evidence_lines: int = Field(2000, ge=1)
+    tokenizer: Path | None = None
+    duplicates: float | None = Field(None, ge=0.5, le=1)
+    files: Literal["jsonl", "tutorial"] = "jsonl"
+    teacher: writers.Teacher = "analyst"
+    language: Literal["en", "ja", "mix"] = "en"
+    max_answer_tokens: int = Field(1500, ge=16)
+    temperature: float = Field(0.0, ge=0, le=2)
+    budget_dollars: float | None = Field(None, gt=0)
+    budget_tokens: int | None = Field(None, gt=0)
+    batches: bool = False
 
     @model_validator(mode="after")
-    def _sizes(self) -> "ChatSpec":
+    def _fits(self) -> "ChatSpec":
         if self.smallest > self.largest:
             raise ValueError(f"smallest is {self.smallest}, expected at most largest ({self.largest})")
+        if self.prompts is None:
+            _check_tasks(self.tasks, prompts.tasks())
+        if self.teacher == []:
+            raise ValueError("teacher is an empty list, expected `analyst` or endpoints")
+        if self.teacher == "analyst":
+            asked_of_endpoints = ("batches", "budget_dollars", "budget_tokens")
+            given = [name for name in asked_of_endpoints if getattr(self, name)]
+            if given:
+                raise ValueError(f"{given[0]} is for endpoints, and the teacher is the analyst")
+            if self.language != "en":
+                raise ValueError(
+                    f"language is {self.language}, but the analyst writes English only: its phrases about "
+                    "some forty kinds of failure are not translated; name an endpoint as teacher"
+                )
         return self
 
 
-@dataclass(frozen=True)
-class Source:
-    """The mined logs: rows by source, template texts by key."""
-
-    parts: Mapping[str, pl.DataFrame]
-    patterns: dict[str, str]
-
-    def rows(self, chunk: chunks.Chunk) -> pl.DataFrame:
-        """The rows of a chunk; row 0 of a source is its line 1."""
-        return self.parts[chunk.source].slice(chunk.first - 1, chunk.last - chunk.first + 1)
-
-
 def run(spec: ChatSpec, context: RunFolder) -> dict[str, Any]:
-    """Write `chunks.jsonl`, `train.jsonl`, `validation.jsonl` and `test.jsonl`.
+    """Write `chunks.jsonl`, the rows of each split, and `removed.jsonl` (what was left out, and why).
+
+    With endpoints also `failures.jsonl`: rows without an answer, which the same command asks for again; the result
+    says `unfinished` then.
 
     Raises:
-        InputError: an unreadable log, or fewer chunks than the held-out splits ask for.
+        InputError: an unreadable or empty log, fewer chunks than the held-out splits ask for, a wrong task file, an
+            endpoint that cannot work.
+        JobError: endpoints that stopped answering.
     """
-    mined = templates.mine(reader.read_table(spec.logs))
-    source = Source(
-        {part["source"][0]: part for part in mined.table.partition_by("source", maintain_order=True)},
-        {template.key: template.text for template in mined.templates},
-    )
-    cut = chunks.cut(mined.table, spec.smallest, spec.largest, spec.seed, spec.limit_per_source)
-    usable, left_out = _usable(cut, spec.max_chunk_characters)
-    splits = split(usable, {"test": spec.test_chunks, "validation": spec.validation_chunks}, spec.seed)
-    wanted = {"test": spec.test_rows, "validation": spec.validation_rows, "train": spec.train_rows}
-    plan = {name: choose(splits[name], spec.tasks, wanted[name], spec.seed) for name in SPLITS}
+    tasks = _tasks(spec)
+    source, splits, left_out = _material(spec)
+    plan = _plan(spec, splits)
+    shop = _workshop(spec, tasks, source, splits)
     files.write_jsonl(context.path / "chunks.jsonl", _chunk_rows(splits, source))
-    verdicts: Counter[str] = Counter(supported=0, contradicted=0, unverifiable=0)
     with context.progress("conversations", sum(map(len, plan.values())), "rows") as tick:
-        for name, pairs in plan.items():
-            files.write_jsonl(context.path / f"{name}.jsonl", _rows(pairs, spec, source, verdicts, tick))
-    return {
-        "outputs": {"chunks": "chunks.jsonl", **{name: f"{name}.jsonl" for name in SPLITS}},
+        if spec.teacher == "analyst":
+            tally = None
+            written = {name: writers.by_analyst(shop, plan[name], tick) for name in SPLITS}
+        else:
+            asked = [one for name in SPLITS for one in plan[name]]
+            tally, of_part = writers.ByEndpoints(shop, writers.call_of(spec, context.path)).write(asked, tick)
+            written = {name: of_part(plan[name]) for name in SPLITS}
+        counts = _write(spec, shop, written, context.path)
+    failures = [row for row in shop.removed if row["status"] in ("failed", "unasked")]
+    gone = [row for row in shop.removed if row["status"] not in ("failed", "unasked")]
+    files.write_jsonl(context.path / REMOVED, gone)
+    names = NAMES[spec.files]
+    outputs = {"chunks": "chunks.jsonl", **{name: names[name] for name in SPLITS}, "removed": REMOVED}
+    if spec.mini_rows:
+        outputs["mini"] = names["mini"]
+    result = {
+        "outputs": outputs,
         "chunks": {name: len(splits[name]) for name in SPLITS},
-        "rows": {name: len(plan[name]) for name in SPLITS},
-        "rows_wanted": wanted,
+        "rows": counts,
+        "rows_wanted": _wanted(spec),
         "left_out": left_out,
-        "grounding": dict(verdicts),
+        "removed": dict(Counter(f"{row['status']}: {row['kind']}" for row in gone)),
+        "grounding": dict(shop.verdicts),
+        "notes": {name: count for name, count in shop.notes.items() if count},
     }
+    if tally is None:
+        return result
+    files.write_jsonl(context.path / FAILURES, failures)
+    outputs["failures"] = FAILURES
+    long = shop.notes["too_long_for_the_teacher"]
+    notes = [f"{long} logs too long for the teacher were shown as digests"] if long else []
+    return {**result, **writers.account(tally, "rows", len(failures), notes)}
 
 
-def split(usable: Sequence[chunks.Chunk], held_out: Mapping[str, int], seed: int) -> dict[str, list[chunks.Chunk]]:
+def preview(spec: ChatSpec, count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The first requests of each endpoint as they would be sent: row id, URL, JSON body. Nothing is sent.
+
+    Raises:
+        InputError: see `run`; or the teacher is the analyst, to which nothing is sent.
+    """
+    if spec.teacher == "analyst":
+        raise InputError("nothing would be sent: the teacher is the built-in analyst")
+    tasks = _tasks(spec)
+    source, splits, _ = _material(spec)
+    plan = _plan(spec, splits)
+    writer = writers.ByEndpoints(_workshop(spec, tasks, source, splits), writers.call_of(spec, Path()))
+    asked = [one for name in ("train", "validation", "test") for one in plan[name]][:count]
+    for target in spec.teacher:
+        for one in asked:
+            yield one.id, target.url, writer.body(one, target)
+
+
+def split(
+    usable: Sequence[chunks.Chunk], held_out: Mapping[str, int], seed: int, neighbours: bool = False
+) -> dict[str, list[chunks.Chunk]]:
     """Give each chunk to one split.
 
     Held-out chunks are taken from the sources in turn, so that each service is tested, but never more than half of a
     source's chunks. The order within a split is such a round as well: any beginning of it covers the sources evenly.
+    With `neighbours`, the held-out chunks of a source follow each other, so that windows over several fit into a split.
 
     Raises:
         InputError: not enough chunks.
@@ -126,7 +206,12 @@ def split(usable: Sequence[chunks.Chunk], held_out: Mapping[str, int], seed: int
     for chunk in usable:
         by_source.setdefault(chunk.source, []).append(chunk)
     for source, members in by_source.items():
-        random.Random(f"{seed}:split:{PurePath(source).name}").shuffle(members)
+        draw = random.Random(f"{seed}:split:{PurePath(source).name}")
+        if neighbours:
+            start = draw.randrange(len(members))
+            members[:] = members[start:] + members[:start]
+        else:
+            draw.shuffle(members)
     wanted = sum(held_out.values())
     offered = _in_turn([members[: len(members) // 2] for members in by_source.values()])
     if len(offered) < wanted:
@@ -140,15 +225,19 @@ def split(usable: Sequence[chunks.Chunk], held_out: Mapping[str, int], seed: int
         found[name] = offered[start : start + count]
         start += count
     taken = {chunk.id for chunk in offered[:wanted]}
-    found["train"] = _in_turn([[chunk for chunk in each if chunk.id not in taken] for each in by_source.values()])
+    left = [[chunk for chunk in each if chunk.id not in taken] for each in by_source.values()]
+    if neighbours:
+        for each in left:
+            random.Random(f"{seed}:order").shuffle(each)
+    found["train"] = _in_turn(left)
     return found
 
 
 def choose(
-    members: Sequence[chunks.Chunk], tasks: Sequence[Task], rows: int, seed: int
-) -> list[tuple[chunks.Chunk, Task]]:
+    members: Sequence[chunks.Chunk], tasks: Sequence[str], rows: int, seed: int
+) -> list[tuple[chunks.Chunk, str]]:
     """Which task is asked of which chunk: at most `rows` pairs, even over tasks and chunks, in a seeded order."""
-    pairs: list[tuple[chunks.Chunk, Task]] = []
+    pairs: list[tuple[chunks.Chunk, str]] = []
     for number, task in enumerate(tasks):
         quota = min(rows // len(tasks) + (number < rows % len(tasks)), len(members))
         # Each task begins elsewhere, so that few rows still speak of many chunks.
@@ -156,18 +245,6 @@ def choose(
         pairs += [(members[(start + index) % len(members)], task) for index in range(quota)]
     random.Random(f"{seed}:rows").shuffle(pairs)
     return pairs
-
-
-def conversation(
-    pairs: Sequence[tuple[str, str]], lines: Sequence[str], first: int, numbered: bool
-) -> list[dict[str, str]]:
-    """ShareGPT turns of question and answer pairs; the log stands in the first human turn alone."""
-    log = "\n".join(f"L{number}|{text}" for number, text in enumerate(lines, first)) if numbered else "\n".join(lines)
-    turns = []
-    for number, (question, answer) in enumerate(pairs):
-        turns.append({"from": "human", "value": question if number else student_prompt(question, log)})
-        turns.append({"from": "gpt", "value": answer})
-    return turns
 
 
 def _usable(cut: Sequence[chunks.Chunk], limit: int | None) -> tuple[list[chunks.Chunk], dict[str, int]]:
@@ -196,26 +273,94 @@ def _chunk_rows(splits: Mapping[str, Sequence[chunks.Chunk]], source: Source) ->
             yield {"id": chunk.id, "source": name_of_source, "lines": lines, "split": name, "templates": keys}
 
 
-def _rows(
-    pairs: Sequence[tuple[chunks.Chunk, Task]], spec: ChatSpec, source: Source, verdicts: Counter[str], tick: Tick
-) -> Iterator[dict[str, Any]]:
-    for chunk, task in pairs:
-        table = source.rows(chunk)
-        said = analyst.converse(task, facts_of(table, source.patterns, spec.numbered), spec.turns)
-        index = grounding.LogIndex(table)
-        counts = grounding.tally([claim for _, answer in said for claim in grounding.check(answer, index)])
-        verdicts.update(counts)
-        yield {
-            "conversations": conversation(said, chunk.lines, chunk.first, spec.numbered),
-            "meta": {
-                "source": PurePath(chunk.source).name,
-                "lines": [chunk.first, chunk.last],
-                "chunk": chunk.id,
-                "task": task,
-                "language": "en",
-                "teacher": "analyst",
-                "prompt": analyst.VERSION,
-                "grounding": counts,
-            },
-        }
-        tick()
+def _check_tasks(names: Sequence[str], known: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown_key(name, list(known)).replace("key", "task", 1))
+
+
+def _tasks(spec: ChatSpec) -> dict[str, prompts.Task]:
+    """The tasks of the spec by name, each with what this job needs of it."""
+    known = prompts.tasks(spec.prompts)
+    try:
+        _check_tasks(spec.tasks, known)
+    except ValueError as fault:
+        raise InputError(f"tasks: {fault}") from None
+    for name in spec.tasks:
+        if spec.teacher == "analyst" and name not in analyst.WRITES:
+            raise InputError(f"tasks: the analyst cannot write {name}; it writes {', '.join(analyst.WRITES)}")
+        task = known[name]
+        for language in ("en", "ja") if spec.language == "mix" else (spec.language,):
+            if task.answer != "conversation" and language not in task.student:
+                raise InputError(f"tasks: {name} has no wordings of the user's question in {language!r} (`student`)")
+    return known
+
+
+def _material(spec: ChatSpec) -> tuple[Source, dict[str, list[chunks.Chunk]], dict[str, int]]:
+    """The logs, their chunks by split, and how many chunks were left out, by reason."""
+    mined = templates.mine(reader.read_table(spec.logs))
+    source = Source(
+        {part["source"][0]: part for part in mined.table.partition_by("source", maintain_order=True)},
+        {template.key: template.text for template in mined.templates},
+    )
+    cut = chunks.cut(mined.table, spec.smallest, spec.largest, spec.seed, spec.limit_per_source)
+    usable, left_out = _usable(cut, spec.max_chunk_characters)
+    if not usable:
+        raise InputError(f"{', '.join(map(str, spec.logs))}: no lines to write about ({len(cut)} chunks, {left_out})")
+    held_out = {"test": spec.test_chunks, "validation": spec.validation_chunks}
+    return source, split(usable, held_out, spec.seed, neighbours=spec.evidence_share > 0), left_out
+
+
+def _wanted(spec: ChatSpec) -> dict[str, int]:
+    return {"test": spec.test_rows, "validation": spec.validation_rows, "train": spec.train_rows}
+
+
+def _plan(spec: ChatSpec, splits: Mapping[str, Sequence[chunks.Chunk]]) -> dict[str, list[rows.Asked]]:
+    """The rows to write, by split."""
+    wanted = _wanted(spec)
+    pairs = {name: choose(splits[name], spec.tasks, wanted[name], spec.seed) for name in SPLITS}
+    return rows.plan(pairs, spec.language, spec.evidence_share, spec.seed)
+
+
+def _workshop(
+    spec: ChatSpec, tasks: Mapping[str, prompts.Task], source: Source, splits: Mapping[str, list[chunks.Chunk]]
+) -> writers.Workshop:
+    count = writers.tokens
+    if spec.tokenizer is not None:
+        from loglore.models.load import load_tokenizer
+
+        tokenizer = load_tokenizer(spec.tokenizer)
+
+        def count(text: str) -> int:
+            return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    digests = {
+        name: Digests(source, splits[name], spec.evidence_tokens, count, spec.evidence_lines, spec.seed)
+        for name in SPLITS
+    }
+    return writers.Workshop(tasks, source, digests, spec.numbered, spec.turns)
+
+
+def _write(
+    spec: ChatSpec, shop: writers.Workshop, written: Mapping[str, Iterable[rows.Row]], folder: Path
+) -> dict[str, int]:
+    """Write the rows of each split; returns how many there are."""
+    cleaner = Cleaner(spec.duplicates) if spec.duplicates is not None else None
+    names = NAMES[spec.files]
+
+    def kept(name: str) -> Iterator[rows.Row]:
+        for row in written[name]:
+            reason = cleaner.reason(row, name) if cleaner else ""
+            if reason:
+                identity = f"{name}/{row['meta']['chunk']}/{row['meta']['task']}"
+                shop.note_removed(identity, row["meta"]["task"], "repeats", reason, reason)
+                continue
+            if cleaner and name != "train":
+                cleaner.hold_out([log_of(row["conversations"][0]["value"])])
+            yield row
+
+    counts = {name: rows.write(folder / names[name], kept(name)) for name in SPLITS}
+    if spec.mini_rows:
+        chosen = rows.subset(read_rows(folder / names["train"]), spec.mini_rows, spec.seed)
+        counts["mini"] = rows.write(folder / names["mini"], chosen)
+    return counts

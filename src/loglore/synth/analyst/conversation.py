@@ -12,7 +12,7 @@ from loglore.synth.analyst.wording import Wording, counted, duration, listed
 
 Turn = tuple[str, str]
 
-_OPENERS = (
+OPENERS = (
     "What is going on in this log?",
     "Can you tell me what happens here?",
     "What does this log show?",
@@ -140,7 +140,7 @@ _CALM_CLOSERS = ("Do I have to do anything?", "Is any action needed?", "Should I
 
 def write(facts: Facts, words: Wording, turns: int) -> list[Turn]:
     """Up to `turns` (at least 2) question and answer pairs; fewer when the log answers fewer questions."""
-    opener = words.say("opener", _OPENERS, {})
+    opener = words.say("opener", OPENERS, {})
     first = (opener, _situation(facts, words))
     last = _closing(facts, words)
     middle = _candidates(facts, words)
@@ -177,6 +177,8 @@ def _candidates(facts: Facts, words: Wording) -> dict[str, Turn]:
 def _of_problem(facts: Facts, problem: Problem, words: Wording) -> dict[str, Turn]:
     kind, group = problem.kind, problem.group
     clocks = [line.clock for line in problem.events if line.clock]
+    if problem.events[0].hidden or problem.events[-1].hidden:
+        clocks = []
     between = f" between {clocks[0]} and {clocks[-1]}" if clocks and clocks[0] != clocks[-1] else ""
     slots: dict[str, str | None] = {
         "title": title_of(words, problem),
@@ -228,7 +230,7 @@ def _of_whole(facts: Facts, words: Wording) -> dict[str, Turn]:
         own = {"at": gap.before.clock, "then": gap.after.clock, "gap": duration(gap.seconds)}
         turns["pause"] = (words.say("ask/pause", _PAUSE, {}), words.say("pause", _PAUSE_ANSWERS, own))
     for name, questions, line in (("first", _FIRST, facts.spoken[:1]), ("last", _LAST, facts.spoken[-1:])):
-        if line:
+        if line and (facts.view is None or line[0].number in facts.view.lines):
             group = facts.group(shared_quote(line), line[0])
             own = {"quote": mark(group), "at": f" at {line[0].clock}" if line[0].clock else ""}
             turns[name] = (words.say(f"ask/{name}", questions, {}), words.say(name, _EDGE_ANSWERS[name], own))
@@ -242,9 +244,11 @@ def _of_groups(facts: Facts, words: Wording) -> dict[str, Turn]:
         group = facts.groups[0]
         topic = group_title(words, group)
         own = {**slots, "quote": mark(group), "count": str(group.count), "about": f" ({topic})" if topic else ""}
-        if all(other.count < group.count for other in facts.groups[1:]):
+        complete = all(line.template in facts.known for line in facts.spoken)
+        if complete and all(other.count < group.count for other in facts.groups[1:]):
             turns["common"] = (words.say("ask/common", _COMMON, {}), words.say("common", _COMMON_ANSWERS, own))
-        turns["absent"] = _absent(facts, group, slots, words)
+        if complete:
+            turns["absent"] = _absent(facts, group, slots, words)
     for each in repetition.intervals(facts)[:1]:
         gap = duration(each.shortest) if each.shortest == each.longest else f"{each.shortest} to {each.longest} s"
         own = {"quote": mark(each.group), "gap": gap, "count": mentions(each.group), "times": times(each.group.count)}

@@ -7,8 +7,8 @@ contain it, in upper or lower case, so that a reader can check every count with 
 import datetime
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import polars as pl
@@ -38,6 +38,8 @@ class Line:
         body: the longest end of the message that stands in the text in one piece (an access log has its client address
             before the time), so that every quotation from it is verbatim.
         folded: the text in lower case with single blanks, in which quotations are looked up.
+        seen: whether the reader sees the line's number; False only where the reader has a digest of the log.
+        hidden: whether the line shows a clock that the reader's digest does not have; `clock` is None then.
     """
 
     position: int
@@ -53,6 +55,24 @@ class Line:
     clock: str | None
     body: str
     folded: str
+    seen: bool = True
+    hidden: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What a reader sees who has a digest of the log instead of its lines (`loglore.logs.evidence`).
+
+    Attributes:
+        text: the digest, folded.
+        lines: numbers of the lines it shows; places: those and the numbers that its template table names.
+        templates: keys of the templates that it counts.
+    """
+
+    text: str
+    lines: frozenset[int]
+    places: frozenset[int]
+    templates: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -101,11 +121,14 @@ class Facts:
         lines: all lines in order, never empty.
         prefixed: whether the student sees `L<number>|` before each line, so that answers may cite line numbers.
         begun: events that began before the first line and are counted there, when this is a part of a chunk.
+        view: None when the reader sees every line. Otherwise groups and problems are those that the view shows, with
+            the counts of the whole log, which its template table tells; what it does not tell is left out.
     """
 
     lines: tuple[Line, ...]
     prefixed: bool = False
     begun: frozenset[int] = frozenset()
+    view: View | None = None
 
     @cached_property
     def spoken(self) -> tuple[Line, ...]:
@@ -123,11 +146,15 @@ class Facts:
     @cached_property
     def levels(self) -> Counter[str]:
         """Lines by level; lines without a level are left out."""
+        if self.view is not None and "; levels: " not in self.view.text:
+            return Counter()
         return Counter(line.level for line in self.lines if line.level)
 
     @cached_property
     def components(self) -> Counter[str]:
         """Events by component, those without one left out."""
+        if self.view is not None:
+            return Counter()
         return Counter(line.component for line in self.heads if line.component)
 
     @cached_property
@@ -141,18 +168,48 @@ class Facts:
             quote = shared_quote(members)
             if quote and quote not in found:
                 found[quote] = self.group(quote, members[0])
-        return tuple(sorted(found.values(), key=lambda group: -group.count))
+        shown = [group for group in found.values() if self.shows(group)]
+        return tuple(sorted(shown, key=lambda group: -group.count))
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """Keys of the templates of which the reader can tell how many lines they have."""
+        keys = {line.template for line in self.lines}
+        if self.view is None:
+            return frozenset(keys)
+        partly = {line.template for line in self.lines if line.number not in self.view.lines}
+        return frozenset(key for key in keys if key in self.view.templates or key not in partly)
+
+    def shows(self, group: Group) -> bool:
+        """Whether the reader can see the quotation and tell the count of a group."""
+        if self.view is None:
+            return True
+        return fold(group.quote) in self.view.text and all(line.template in self.known for line in group.lines)
+
+    @cached_property
+    def tells_all(self) -> bool:
+        """Whether every problem of the log is among those that the reader can see."""
+        return self.view is None or {each.kind.name for each in self.problems} == set(self._by_kind)
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
         """Problems by severity, then number of events, then first appearance."""
+        problems = [self._problem(kind, lines) for kind, lines in self._by_kind.values() if self._counts(lines)]
+        problems = [problem for problem in problems if self.shows(problem.group)]
+        return tuple(sorted(problems, key=lambda problem: (-problem.kind.severity, -len(problem.events))))
+
+    def _counts(self, lines: list[Line]) -> bool:
+        return self.view is None or all(line.template in self.known for line in lines)
+
+    @cached_property
+    def _by_kind(self) -> dict[str, tuple[Kind, list[Line]]]:
+        """The line of each event that shows a problem, by kind."""
         by_kind: dict[str, tuple[Kind, list[Line]]] = {}
         for head in self.heads:
             found = self._problem_of(head)
             if found:
                 by_kind.setdefault(found[0].name, (found[0], []))[1].append(found[1])
-        problems = [self._problem(kind, lines) for kind, lines in by_kind.values()]
-        return tuple(sorted(problems, key=lambda problem: (-problem.kind.severity, -len(problem.events))))
+        return by_kind
 
     @cached_property
     def seconds(self) -> int | None:
@@ -189,22 +246,38 @@ class Facts:
         most = [line for line in lines if line.template == sizes.most_common(1)[0][0]]
         quote = shared_quote(most, kind.pattern)
         stated = next((match[0] for line in lines if kind.stated and (match := kind.stated.search(line.message))), None)
+        stated = stated and quotable(shortened(stated))
         return Problem(
             kind=kind,
             events=tuple(lines),
             group=self.group(quote, most[0]),
-            stated=stated and quotable(shortened(stated)),
-            named=entities.common(line.message for line in lines),
+            stated=stated if self.view is None or (stated and fold(stated) in self.view.text) else None,
+            named=self._named(lines),
         )
 
+    def _named(self, lines: list[Line]) -> dict[str, Counter[str]]:
+        """What the messages name; a digest tells it where it shows all the messages, or where all name one thing."""
+        named = entities.common(line.message for line in lines)
+        view = self.view
+        if view is None or all(line.number in view.lines for line in lines):
+            return named
+        return {
+            sort: counts
+            for sort, counts in named.items()
+            if len(counts) == 1 and counts.total() == len(lines) and fold(next(iter(counts))) in view.text
+        }
 
-def facts_of(table: pl.DataFrame, patterns: dict[str, str], prefixed: bool = False) -> Facts:
-    """Facts of a chunk.
+
+def facts_of(
+    table: pl.DataFrame, patterns: Mapping[str, str], prefixed: bool = False, view: View | None = None
+) -> Facts:
+    """Facts of a chunk, or of a whole log of which the reader has a digest.
 
     Args:
         table: the chunk's rows of a mined log table (`loglore.logs.templates.mine`): one source, at least one row.
         patterns: template text by key.
         prefixed: whether the student's prompt numbers the lines.
+        view: what the digest shows; None when the reader sees the lines themselves.
     """
     names = ("line", "text", "message", "time", "level", "component", "key", "event")
     lines = []
@@ -228,7 +301,17 @@ def facts_of(table: pl.DataFrame, patterns: dict[str, str], prefixed: bool = Fal
                 folded=fold(row["text"]),
             )
         )
-    return Facts(tuple(lines), prefixed)
+    if view is not None:
+        lines = [_as_seen(line, view) for line in lines]
+    return Facts(tuple(lines), prefixed, view=view)
+
+
+def _as_seen(line: Line, view: View) -> Line:
+    """The line without what a reader of the digest does not see: number, clock, component."""
+    hidden = line.clock is not None and line.number not in view.lines and fold(line.clock) not in view.text
+    component = line.component if line.component and fold(line.component) in view.text else None
+    clock = None if hidden else line.clock
+    return replace(line, seen=line.number in view.places, hidden=hidden, clock=clock, component=component)
 
 
 def whole_message(text: str, message: str, component: str | None) -> str:

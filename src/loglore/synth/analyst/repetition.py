@@ -1,4 +1,7 @@
-"""Regularities of a chunk that can be counted: intervals, sequences, bursts, pauses, varying values, main sources."""
+"""Regularities of a chunk that can be counted: intervals, sequences, bursts, pauses, varying values, main sources.
+
+They need every line: for a reader who has a digest of the log there are none.
+"""
 
 import re
 from collections import Counter
@@ -55,7 +58,7 @@ class Varied:
 def intervals(facts: Facts) -> list[Interval]:
     """Groups of at least three lines that return at nearly equal steps."""
     found = []
-    for group in facts.groups:
+    for group in facts.groups if facts.view is None else ():
         times = [line.time for line in group.lines if line.time is not None]
         if len(times) < LEAST_REPEATS or len(times) < group.count:
             continue
@@ -68,6 +71,8 @@ def intervals(facts: Facts) -> list[Interval]:
 
 def sequences(facts: Facts) -> list[Sequence]:
     """Pairs of different groups of which the second directly follows the first at least twice, most frequent first."""
+    if facts.view is not None:
+        return []
     quotes = {group.quote: group for group in facts.groups}
     first_of = {
         line.position: next((quote for quote in quotes if fold(quote) in line.folded), None) for line in facts.heads
@@ -80,7 +85,7 @@ def sequences(facts: Facts) -> list[Sequence]:
 def burst(facts: Facts) -> tuple[str, int] | None:
     """The clock time that most lines share, with their number; None below three lines or a third of the chunk."""
     clocks = Counter(line.clock for line in facts.spoken if line.clock)
-    if len(clocks) < 2:
+    if len(clocks) < 2 or facts.view is not None:
         return None
     clock, count = clocks.most_common(1)[0]
     return (clock, count) if clock and count >= LEAST_REPEATS and 3 * count >= len(facts.spoken) else None
@@ -88,6 +93,8 @@ def burst(facts: Facts) -> tuple[str, int] | None:
 
 def pause(facts: Facts) -> Pause | None:
     """The longest pause, when it is at least `PAUSE_S` and twice as long as any other."""
+    if facts.view is not None:
+        return None
     dated = [line for line in facts.lines if line.time is not None and line.clock]
     gaps = [Pause(one, two, whole_seconds(one.time, two.time)) for one, two in pairwise(dated) if one.time and two.time]
     gaps.sort(key=lambda gap: -gap.seconds)
@@ -99,7 +106,7 @@ def pause(facts: Facts) -> Pause | None:
 def varied(facts: Facts) -> list[Varied]:
     """Entities that differ within a group, for the sorts that an operator looks up."""
     found = []
-    for group in facts.groups:
+    for group in facts.groups if facts.view is None else ():
         if group.count < 2:
             continue
         for sort in ("ip", "user", "endpoint", "path", "name", "port"):
@@ -113,7 +120,7 @@ def varied(facts: Facts) -> list[Varied]:
 def dominant_address(facts: Facts) -> tuple[str, int] | None:
     """The IPv4 address that stands in most lines, with their number; None below half of the lines or two lines."""
     counts: Counter[str] = Counter()
-    for line in facts.spoken:
+    for line in facts.spoken if facts.view is None else ():
         counts.update(set(re.findall(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])", line.text)))
     if not counts:
         return None

@@ -19,6 +19,8 @@ _OVER_TIME = ("between {first} and {last}", "from {first} to {last}")
 def place(words: Wording, name: str, lines: Sequence[Line], prefixed: bool) -> str:
     """Where these lines are, with a blank in front: ` (L4 to L9)` or their times; "" when neither is known."""
     if prefixed:
+        if not (lines[0].seen and lines[-1].seen and (len(lines) > 3 or all(line.seen for line in lines))):
+            return ""
         first, last = f"L{lines[0].number}", f"L{lines[-1].number}"
         if len(lines) <= 3:
             return f" ({listed([f'L{line.number}' for line in lines])})"
@@ -93,7 +95,9 @@ def level_counts(facts: Facts) -> str:
 
 def extent(facts: Facts) -> dict[str, str | None]:
     """Slots about the chunk as a whole; `lines` is unknown for a single line, of which no plural can speak."""
-    clocks = [line.clock for line in facts.lines if line.clock]
+    # A clock that the reader's digest lacks would make the first one it has look like the log's first.
+    dated = [line for line in facts.lines if line.clock or line.hidden]
+    clocks = [line.clock for line in dated] if dated and not (dated[0].hidden or dated[-1].hidden) else []
     seconds = facts.seconds
     components = facts.components
     many = len(components) > 1
