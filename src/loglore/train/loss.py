@@ -3,7 +3,7 @@
 Logits are computed for counted positions alone: in fine-tuning three of four positions are the prompt's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def summed_loss(model: torch.nn.Module, row: dict[str, torch.Tensor]) -> torch.T
 
 
 def evaluation_loss(
-    model: torch.nn.Module, rows: list[PackedRow], autocast: Callable[[], Any], device: torch.device
+    model: torch.nn.Module, rows: Sequence[PackedRow], autocast: Callable[[], Any], device: torch.device
 ) -> float:
     """Mean cross entropy (nats a token) over all counted tokens of `rows`."""
     was_training = model.training

@@ -3,17 +3,24 @@
 A plan made ahead makes resuming exact and cheap (skip the first n steps), shows the number of steps and tokens in
 advance, and keeps the samples a step as asked, however they pack. Each row is one forward pass of batch size 1, which
 is the only shape in which FlashAttention takes its packed path.
+
+The plan holds numbers of samples; tokens stay in the packed dataset on disk (`data.packed`) and are mapped when a step
+is read. So a run that is started again tokenizes nothing, and the processes of one machine share one copy.
 """
 
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from loglore.data.files import read_rows
-from loglore.data.formats import numbered, to_corpus, to_messages
-from loglore.data.packing import IGNORED, PackedRow, first_fit_decreasing, flatten, plan_rows, plan_samples, split_long
-from loglore.data.render import Rendered, render_chat, render_text
-from loglore.errors import InputError
+from loglore.data.files import Row, read_rows
+from loglore.data.formats import numbered
+from loglore.data.long_rows import Policy
+from loglore.data.packed import PackedDataset, PackSettings, Source, open_or_build
+from loglore.data.packing import Numbers, PackedRow, plan_rows, plan_samples
+from loglore.data.samples import Stage
+from loglore.runs.fingerprint import of_file
 from loglore.runs.progress import track
 from loglore.train.hyperparameters import Hyperparameters
 
@@ -21,14 +28,53 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+class Steps(Sequence[list[PackedRow]]):
+    """Optimizer steps, each a list of packed rows that are read when the step is asked for.
+
+    Args:
+        dataset: where the samples are.
+        rows: of each step, the samples of each row.
+    """
+
+    def __init__(self, dataset: PackedDataset, rows: Sequence[list[Numbers]]) -> None:
+        self.dataset = dataset
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, number: int) -> list[PackedRow]: ...
+    @overload
+    def __getitem__(self, number: slice) -> "Steps": ...
+    def __getitem__(self, number: int | slice) -> "list[PackedRow] | Steps":
+        if isinstance(number, slice):
+            return Steps(self.dataset, self.rows[number])
+        return [self.dataset.row(samples) for samples in self.rows[number]]
+
+    def row(self, step: int, place: int) -> PackedRow | None:
+        """Row `place` of a step, read alone; None when the step has fewer."""
+        rows = self.rows[step]
+        return self.dataset.row(rows[place]) if place < len(rows) else None
+
+    def tokens(self) -> list[int]:
+        """Tokens of each step, without reading them."""
+        lengths = self.dataset.lengths
+        return [sum(int(lengths[samples].sum()) for samples in rows) for rows in self.rows]
+
+
 @dataclass(frozen=True)
 class Plan:
-    """steps: optimizer steps, each a list of packed rows; evaluation: packed rows; samples: in an epoch."""
+    """steps: optimizer steps, each a list of packed rows; evaluation: packed rows; epochs: how often it is all read."""
 
-    steps: list[list[PackedRow]]
-    evaluation: list[PackedRow]
-    samples: int
+    steps: Steps
+    evaluation: Sequence[PackedRow]
     epochs: int
+
+    @property
+    def samples(self) -> int:
+        """Samples in an epoch."""
+        return len(self.steps.dataset.lengths)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -38,81 +84,71 @@ class Plan:
     @property
     def rows_per_step(self) -> int:
         """The most rows of any step: the number of forward passes a step."""
-        return max(len(step) for step in self.steps)
+        return max(len(rows) for rows in self.steps.rows)
 
     def tokens(self) -> int:
         """Tokens read in all steps of all epochs."""
-        return sum(len(row.ids) for step in self.steps for row in step)
+        return int(self.steps.dataset.report["tokens"]) * self.epochs
 
     def counted_tokens(self) -> int:
         """Tokens that count for the loss in all steps of all epochs."""
-        return sum(int((row.targets != IGNORED).sum()) for step in self.steps for row in step)
+        return int(self.steps.dataset.report["counted_tokens"]) * self.epochs
 
     def fill(self, capacity: int) -> float:
         """Share of the rows' capacity that holds tokens, 0 to 1."""
-        rows = sum(len(step) for step in self.steps)
-        return self.tokens() / (rows * capacity)
+        return self.tokens() / (sum(len(rows) for rows in self.steps.rows) * capacity)
 
 
 def build(
-    stage: str,
+    stage: Stage,
     train: Path,
     validation: Path | None,
     tokenizer: "PreTrainedTokenizerBase",
     requested: Hyperparameters,
     max_tokens: int | None = None,
+    long_rows: Policy = "shorten_log",
+    cache: Path | None = None,
 ) -> Plan:
-    """Read, render and pack.
+    """Read, render and pack, or map what an earlier run packed.
 
     Args:
-        stage: `cpt` (corpus rows; long texts are cut into pieces) or `sft` (chat rows; a long row is an error).
+        stage: `cpt` (corpus rows; long texts are cut into pieces) or `sft` (chat rows).
         train: file of training rows.
         validation: file of evaluation rows, or None.
         tokenizer: of the base model.
         requested: the run's hyperparameters.
         max_tokens: use training rows from the start of the file up to this many tokens; None for all.
+        long_rows: what happens to chat rows longer than `max_sequence_length` (`data.long_rows`).
+        cache: folder for packed datasets; None for one that lasts as long as the plan.
 
     Raises:
-        InputError: a row that is damaged or longer than `max_sequence_length`; names file and row.
+        InputError: a row that is damaged or that `long_rows` does not bring within the limit; names file and row.
     """
-    capacity = requested.max_sequence_length
-    samples = _samples(stage, train, tokenizer, capacity, max_tokens)
+    if cache is None:
+        # The arrays stay mapped after the files are gone (POSIX).
+        with tempfile.TemporaryDirectory(prefix="loglore-packed-") as folder:
+            return build(stage, train, validation, tokenizer, requested, max_tokens, long_rows, Path(folder))
+    capacity, epochs, seed = requested.max_sequence_length, requested.epochs, requested.seed
+    settings = PackSettings(stage, capacity, long_rows, max_tokens, seed if stage == "cpt" else None)
+    dataset = _packed(cache, train, tokenizer, settings)
     if stage == "cpt":
-        steps = plan_rows(samples, capacity, requested.samples_per_step, requested.epochs, requested.seed)
+        rows = plan_rows(dataset.packing, requested.samples_per_step, epochs, seed)
     else:
-        steps = plan_samples(samples, capacity, requested.samples_per_step, requested.epochs, requested.seed)
-    held_out = _samples(stage, validation, tokenizer, capacity, None) if validation else []
-    lengths = [len(sample.ids) for sample in held_out]
-    evaluation = [flatten([held_out[number] for number in row]) for row in first_fit_decreasing(lengths, capacity)]
-    return Plan(steps, evaluation, len(samples), requested.epochs)
+        rows = plan_samples(dataset.lengths, capacity, requested.samples_per_step, epochs, seed)
+    evaluation: Sequence[PackedRow] = []
+    if validation:
+        evaluation = _packed(cache, validation, tokenizer, PackSettings(stage, capacity, long_rows))
+    return Plan(Steps(dataset, rows), evaluation, epochs)
 
 
-def _samples(
-    stage: str, path: Path, tokenizer: "PreTrainedTokenizerBase", capacity: int, max_tokens: int | None
-) -> list[Rendered]:
+def _packed(cache: Path, path: Path, tokenizer: "PreTrainedTokenizerBase", settings: PackSettings) -> PackedDataset:
+    source = Source(str(path), of_file(path), lambda: _rows(path))
+    return open_or_build(cache, source, tokenizer, settings)
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     rows = read_rows(path)
-    samples: list[Rendered] = []
-    total = 0
     with track(f"tokenize {path.name}", len(rows), "rows") as tick:
         for place, row in numbered(rows, path):
-            try:
-                sample = (
-                    render_text(to_corpus(row), tokenizer)
-                    if stage == "cpt"
-                    else render_chat(to_messages(row), tokenizer)
-                )
-            except InputError as fault:
-                raise InputError(f"{place}: {fault}") from None
-            if stage == "sft" and len(sample.ids) > capacity:
-                raise InputError(
-                    f"{place}: {len(sample.ids)} tokens, more than `max_sequence_length` {capacity}; "
-                    "raise it or drop the row"
-                )
-            if max_tokens is not None and samples and total + len(sample.ids) > max_tokens:
-                break
-            total += len(sample.ids)
-            samples.append(sample)
+            yield place, row
             tick()
-    if not samples:
-        raise InputError(f"{path}: no rows")
-    return split_long(samples, capacity) if stage == "cpt" else samples

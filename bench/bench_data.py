@@ -1,0 +1,239 @@
+"""A file of nlplog rows to packed rows: ours beside the bare tokenizer and beside HF `datasets` with TRL, in one run.
+
+    python bench/bench_data.py --tokenizer FOLDER --rows 258000                        # ours and the bare tokenizer
+    python bench/bench_data.py --tokenizer FOLDER --rows 30000 --peer PEER/bin/python  # and the peer
+    python bench/bench_data.py --lengths                                               # fill of the tutorial's lengths
+
+258,000 rows are 600 MB. Rows are those of examples/nlplog.jsonl, one to seven joined to one, digits replaced. Every
+part runs in a process of its own, which reads the file from disk:
+
+- bare: `encode_batch` on the same texts in batches, nothing else; reading and converting rows is not timed;
+- ours: `data.packed.open_or_build` from the file to the synced folder (read, convert, tokenize, mask, pack, write);
+- again: the same call in a new process: hash of the file, checksums of the arrays, mapping;
+- TRL: `load_dataset`, map to text, SFTTrainer's own preparation with packing (bfd_split);
+- TRL, 2 procs: the same with `dataset_num_proc=2`;
+- TRL, batched: the same rows, tokenized by a batched map, which uses all cores, then `trl.pack_dataset`.
+
+--folder keeps file and folder for another call, of some --parts.
+
+The peer needs `pip install datasets trl transformers torch` in an environment of its own. Memory is the peak of
+resident memory of the process and its children, whichever is larger. SmolLM2 splits digits, so it makes more
+tokens of logs than Llama 3's.
+"""
+
+import argparse
+import contextlib
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MOST_JOINED = 7
+CAPACITY = 8192
+OURS = ("bare", "ours", "again")
+PEERS = ("TRL", "TRL, 2 procs", "TRL, batched")
+BATCH = 2000
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Write `count` varied rows as JSON Lines."""
+    rng = random.Random(1309)
+    source = Path(__file__).parent.parent / "examples" / "nlplog.jsonl"
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    tables = [str.maketrans("0123456789", "".join(rng.sample("0123456789", 10))) for _ in range(1000)]
+    with path.open("w", encoding="utf-8") as stream:
+        for _ in range(count):
+            picked = rng.sample(rows, rng.randint(1, MOST_JOINED))
+            row = {
+                "instruction": "\n".join(one["instruction"] for one in picked),
+                "log": "\n".join(one["log"] for one in picked),
+                "output": "\n".join(one["output"] for one in picked),
+                "domain": picked[0]["domain"],
+            }
+            stream.write(json.dumps(row).translate(rng.choice(tables)) + "\n")
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and row, streamed."""
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            yield f"{path}: row {number}", json.loads(line)
+
+
+def bare(path: Path, tokenizer: Path) -> dict[str, Any]:
+    """Seconds of `encode_batch` alone."""
+    from tokenizers import Tokenizer
+
+    from loglore.data.formats import to_corpus
+
+    backend = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    seconds, tokens, characters, texts = 0.0, 0, 0, []
+
+    def encode() -> None:
+        nonlocal seconds, tokens, characters
+        start = time.perf_counter()
+        encodings = backend.encode_batch(texts, add_special_tokens=False)
+        seconds += time.perf_counter() - start
+        tokens += sum(len(encoding) for encoding in encodings)
+        characters += sum(map(len, texts))
+        texts.clear()
+
+    for _, row in rows_of(path):
+        texts.append(to_corpus(row))
+        if len(texts) == BATCH:
+            encode()
+    if texts:
+        encode()
+    return {"seconds": seconds, "tokens": tokens, "characters": characters}
+
+
+def ours(path: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
+    """Seconds from file to packed dataset, or to finding it there."""
+    from loglore.data.packed import PackSettings, Source, open_or_build
+    from loglore.models.load import load_tokenizer
+    from loglore.runs.fingerprint import of_file
+
+    loaded = load_tokenizer(tokenizer)
+    start = time.perf_counter()
+    source = Source(path.name, of_file(path), lambda: rows_of(path))
+    dataset = open_or_build(out, source, loaded, PackSettings("cpt", CAPACITY, shuffle_seed=1309))
+    return {"seconds": time.perf_counter() - start, "tokens": dataset.report["tokens"], "fill": dataset.report["fill"]}
+
+
+def peer(path: Path, tokenizer: Path, processes: int | None, batched: bool) -> dict[str, Any]:
+    """Seconds of `datasets` and TRL; runs under the peer's interpreter."""
+    import datasets
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from trl import SFTConfig, SFTTrainer, pack_dataset
+
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    config = LlamaConfig(
+        vocab_size=len(loaded), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    model = LlamaForCausalLM(config)
+    datasets.disable_progress_bars()
+    with tempfile.TemporaryDirectory(dir=path.parent) as cache:
+        start = time.perf_counter()
+        rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
+        texts = rows.map(
+            lambda row: {"text": f"Human: {row['instruction']}\nAssistant: {row['output']}\n"},
+            remove_columns=rows.column_names,
+            num_proc=processes,
+        )
+        if batched:
+            tokens = texts.map(
+                lambda batch: {"input_ids": loaded([text + loaded.eos_token for text in batch["text"]])["input_ids"]},
+                batched=True,
+                remove_columns=["text"],
+            )
+            packed = pack_dataset(tokens, CAPACITY, "bfd_split")
+        else:
+            arguments = SFTConfig(
+                output_dir=cache,
+                packing=True,
+                packing_strategy="bfd_split",
+                max_length=CAPACITY,
+                dataset_num_proc=processes,
+                report_to="none",
+                use_cpu=True,
+                bf16=False,
+            )
+            packed = SFTTrainer(model, arguments, train_dataset=texts, processing_class=loaded).train_dataset
+        seconds = time.perf_counter() - start
+        total = sum(sum(lengths) for lengths in packed["seq_lengths"])
+    return {"seconds": seconds, "tokens": total, "fill": total / (len(packed) * CAPACITY)}
+
+
+def fills() -> None:
+    """Fill of samples with the tutorial's lengths: 2k to 31k, mode about 5k, 37 % longer than 8k."""
+    import numpy as np
+
+    from loglore.data.packing import plan_samples
+    from loglore.data.stats import Step, packed
+
+    lengths = np.random.default_rng(1309).lognormal(np.log(6800), 0.55, 8971).clip(2000, 31000).astype(np.int64)
+    longer = (lengths > CAPACITY).mean()
+    print(f"{len(lengths):,} samples, {lengths.sum():,} tokens, {longer:.1%} longer than {CAPACITY:,}")
+    print(f"{'capacity':>9} {'fill':>8} {'bound':>8} {'rows':>7}   fill within steps of 64 and of 16 samples")
+    for capacity in (CAPACITY, 2 * CAPACITY, 4 * CAPACITY):
+        found = packed(lengths, "sft", capacity, Step(64, 3))
+        kept = np.minimum(lengths, capacity)
+        steps = [
+            kept.sum() / sum(len(rows) for rows in plan_samples(kept, capacity, size, 1, 1)) / capacity
+            for size in (64, 16)
+        ]
+        print(
+            f"{capacity:9,} {found.fill:8.2%} {found.fill_bound:8.2%} {found.rows:7,}   {steps[0]:.2%} {steps[1]:.2%}"
+        )
+
+
+def run(part: str, python: str, arguments: argparse.Namespace, file: Path) -> dict[str, Any]:
+    """One part in a process of its own."""
+    command = [python, __file__, "--part", part, "--file", str(file), "--tokenizer", str(arguments.tokenizer)]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    return dict(json.loads(result.stdout.splitlines()[-1]))
+
+
+def one_part(arguments: argparse.Namespace) -> None:
+    """In the child: measure a part, print it as JSON with the peak memory."""
+    file, tokenizer = arguments.file, arguments.tokenizer
+    parts = {
+        "bare": lambda: bare(file, tokenizer),
+        "ours": lambda: ours(file, tokenizer, file.parent / "packed"),
+        "again": lambda: ours(file, tokenizer, file.parent / "packed"),
+        "TRL": lambda: peer(file, tokenizer, None, batched=False),
+        "TRL, 2 procs": lambda: peer(file, tokenizer, 2, batched=False),
+        "TRL, batched": lambda: peer(file, tokenizer, 2, batched=True),
+    }
+    found = parts[arguments.part]()
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    print(json.dumps({**found, "memory_mb": max(peaks) / 1024}))
+
+
+def main() -> None:
+    """Print one row a part, as a ratio to the first (the bare tokenizer)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tokenizer", type=Path, help="model folder with tokenizer.json")
+    parser.add_argument("--rows", type=int, default=20000)
+    parser.add_argument("--peer", help="Python of an environment with datasets and trl")
+    parser.add_argument("--lengths", action="store_true", help="fill of the tutorial's lengths, nothing else")
+    parser.add_argument("--folder", type=Path, help="where to write and keep; default: a temporary folder")
+    parser.add_argument("--parts", nargs="+", default=list(OURS), help="parts to run")
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.lengths:
+        fills()
+        return
+    if arguments.part:
+        one_part(arguments)
+        return
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        table(arguments, folder / "nlplog.jsonl")
+
+
+def table(arguments: argparse.Namespace, file: Path) -> None:
+    """Write the file unless it is there, run the parts, print them."""
+    file.parent.mkdir(exist_ok=True)
+    if not file.exists():
+        write_rows(file, arguments.rows)
+    print(f"{file.stat().st_size / 1e6:,.0f} MB")
+    print(f"{'part':14} {'seconds':>8} {'of first':>8} {'tokens':>12} {'fill':>7} {'peak MB':>8}", flush=True)
+    base = 0.0
+    for part in (*arguments.parts, *(PEERS if arguments.peer else ())):
+        found = run(part, arguments.peer if part in PEERS else sys.executable, arguments, file)
+        base = base or found["seconds"]
+        fill = f"{found['fill']:.2%}" if "fill" in found else ""
+        times = f"{found['seconds']:8.2f} {found['seconds'] / base:8.2f}"
+        print(f"{part:14} {times} {found['tokens']:12,} {fill:>7} {found['memory_mb']:8,.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

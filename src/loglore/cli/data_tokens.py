@@ -1,0 +1,88 @@
+"""`loglore data tokens` and `loglore data pack`: a dataset in tokens, before any GPU time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from loglore.cli.output import AsJson
+
+if TYPE_CHECKING:
+    from loglore.data.files import Row
+
+app = typer.Typer(help="Datasets in tokens.", no_args_is_help=True)
+
+Rows = Annotated[Path, typer.Argument(help="File of rows.")]
+ModelWithTokenizer = Annotated[Path, typer.Option("--tokenizer", "-t", help="Model folder or GGUF with the tokenizer.")]
+Limit = Annotated[int, typer.Option("--max-sequence-length", min=2, help="Tokens a packed row.")]
+LongRows = Annotated[
+    Literal["shorten_log", "cut_after_turn", "refuse"], typer.Option(help="What happens to longer chat rows.")
+]
+
+
+@app.command("tokens")
+def data_tokens(
+    rows: Rows,
+    tokenizer: ModelWithTokenizer,
+    max_sequence_length: Limit = 8192,
+    step: Annotated[int, typer.Option(min=1, help="Packed rows (CPT) or samples (SFT) a step, over all GPUs.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1)] = 1,
+    png: Annotated[Path | None, typer.Option(help="Write the histogram here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Totals, quantiles, histogram, fill rate, what a limit cuts off, optimizer steps."""
+    from loglore.data import samples, stats
+    from loglore.data.render import Renderer
+    from loglore.models.load import load_tokenizer
+    from loglore.runs.files import write_bytes
+
+    stage = samples.stage_of(_rows(rows), rows.name)
+    rendered = samples.render_rows(_placed(rows), stage, Renderer(load_tokenizer(tokenizer)))
+    found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
+    if png:
+        write_bytes(png, stats.picture(found, f"{rows.name}: {found.rows:,} samples, {found.tokens:,} tokens"))
+    print(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(stats.lines(found, stage)))
+
+
+@app.command("pack")
+def data_pack(
+    rows: Rows,
+    tokenizer: ModelWithTokenizer,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of packed datasets.")],
+    max_sequence_length: Limit = 8192,
+    long_rows: LongRows = "shorten_log",
+    seed: Annotated[int | None, typer.Option(min=0, help="Shuffle before packing.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tokenize and pack once; training maps the result. A second call with the same content finds it."""
+    from loglore.data.packed import PackSettings, Source, open_or_build
+    from loglore.data.samples import stage_of
+    from loglore.models.load import load_tokenizer
+    from loglore.runs.fingerprint import of_path
+
+    settings = PackSettings(stage_of(_rows(rows), rows.name), max_sequence_length, long_rows, None, seed)
+    source = Source(rows.name, of_path(rows), lambda: _placed(rows))
+    dataset = open_or_build(out, source, load_tokenizer(tokenizer), settings)
+    if as_json:
+        print(json.dumps({"folder": str(dataset.folder), **dataset.report}, indent=2, ensure_ascii=False))
+        return
+    print("\n".join(dataset.lines()))
+
+
+def _placed(path: Path) -> "Iterator[tuple[str, Row]]":
+    from loglore.runs.progress import track
+
+    rows = list(_rows(path))
+    with track(f"tokenize {path.name}", len(rows), "rows") as tick:
+        for place, row in rows:
+            yield place, row
+            tick()
+
+
+def _rows(path: Path) -> "Iterator[tuple[str, Row]]":
+    from loglore.data.files import read_rows
+    from loglore.data.formats import numbered
+
+    return iter(numbered(read_rows(path), path))
