@@ -177,24 +177,38 @@ def flops(case: Case, mean_length: float) -> float:
     return factor * (matrices + layers * width * mean_length)
 
 
+class InMemory:
+    """Steps as `train.plan.Steps` has them, of rows that are there already."""
+
+    def __init__(self, rows: list[list[Any]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def row(self, step: int, place: int) -> Any:
+        return self.rows[step][place]
+
+    def tokens(self) -> list[int]:
+        return [sum(len(row.ids) for row in step) for step in self.rows]
+
+
 def run_ours(
     case: Case, attention: str, rows: list[list[Rendered]], device: str, folder: Path
 ) -> tuple[float, int, float]:
     """`PackedTrainer`, one packed row a forward pass."""
     requested = _hyperparameters(case)
     packed = [flatten(samples) for samples in rows]
-    steps = [packed[start : start + case.rows] for start in range(0, len(packed), case.rows)]
+    steps = InMemory([packed[start : start + case.rows] for start in range(0, len(packed), case.rows)])
     model = _model(case.shape, attention, device)
     if case.training_type == "lora":
         model = _lora(model, autocast=False)
         model.enable_input_require_grads()
     clock = _Clock(device)
-    loop = PackedTrainer(
-        model, Plan(steps, [], len(rows), 1), requested, RunFolder(folder, {}), lambda *_, **__: clock.step()
-    )
+    loop = PackedTrainer(model, Plan(steps, [], 1), requested, RunFolder(folder, {}), lambda *_, **__: clock.step())
     loop.train()
     losses = [row["loss"] for row in loop.context.metrics() if "loss" in row]
-    return clock.seconds(), sum(len(row.ids) for step in steps[2:] for row in step), losses[-1]
+    return clock.seconds(), sum(steps.tokens()[2:]), losses[-1]
 
 
 def run_trainer(

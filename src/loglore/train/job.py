@@ -1,7 +1,8 @@
 """The job `train`: base model + samples + hyperparameters -> a model folder, resumable at any point.
 
-Written to the run folder: `metrics.jsonl` (every optimizer step and evaluation), `checkpoints/step-N` (recovery;
-removed at the end), `published/step-N` (as `checkpoint_strategy` asks), `adapter/` (LoRA), `model/` (the result).
+Written to the run folder: `packed/` (tokens, mapped; a second start tokenizes nothing), `metrics.jsonl` (every
+optimizer step and evaluation), `checkpoints/step-N` (recovery; removed at the end), `published/step-N` (as
+`checkpoint_strategy` asks), `adapter/` (LoRA), `model/` (the result).
 """
 
 import shutil
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from loglore import settings
+from loglore.data.long_rows import Policy
 from loglore.errors import InputError
 from loglore.models.attention import register
 from loglore.models.load import attach_adapter, load_model, load_tokenizer, quiet, save_model
@@ -31,7 +33,8 @@ class TrainSpec(Spec):
 
     stage: `cpt` (corpus or nlplog rows) or `sft` (chat rows). model: base, a folder or a GGUF file. train, validation:
     files of rows. hyperparameters: the JSON file of the contract. max_tokens: of training rows read from the start of
-    the file. general_text: measure perplexity on general text before and after. price_per_gpu_hour: in dollars.
+    the file. long_rows: what happens to chat rows longer than `max_sequence_length` (`data.long_rows`). general_text:
+    measure perplexity on general text before and after. price_per_gpu_hour: in dollars.
     """
 
     stage: Literal["cpt", "sft"]
@@ -40,6 +43,7 @@ class TrainSpec(Spec):
     validation: Path | None = None
     hyperparameters: Path
     max_tokens: int | None = Field(None, ge=1)
+    long_rows: Policy = "shorten_log"
     general_text: bool = True
     price_per_gpu_hour: float | None = Field(None, ge=0)
 
@@ -60,7 +64,10 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     if threads:
         torch.set_num_threads(threads)
     tokenizer = load_tokenizer(spec.model)
-    steps = plan.build(spec.stage, spec.train, spec.validation, tokenizer, requested, spec.max_tokens)
+    packed = context.path / "packed"
+    steps = plan.build(
+        spec.stage, spec.train, spec.validation, tokenizer, requested, spec.max_tokens, spec.long_rows, packed
+    )
     context.event("planned", steps=len(steps.steps), rows_per_step=steps.rows_per_step, tokens=steps.tokens())
     with quiet():
         model, before, after = _train(spec, requested, steps, tokenizer, context)
@@ -78,6 +85,7 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
         "tokens": steps.tokens(),
         "counted_tokens": steps.counted_tokens(),
         "fill": steps.fill(requested.max_sequence_length),
+        "long_rows": steps.steps.dataset.report["long_rows"],
         "seconds": seconds,
         "tokens_per_second": steps.tokens() / seconds if seconds else None,
         "loss": {"first": losses[0], "last": losses[-1]},
@@ -111,7 +119,7 @@ def _train(
     model = _model(spec, requested)
     before = _perplexity(spec, model, tokenizer, context, "before")
     total = steps.tokens()
-    finished = sum(len(row.ids) for step in steps.steps[:done] for row in step)
+    finished = sum(steps.steps.tokens()[:done])
     with context.progress(f"train {spec.stage}", total, "tokens", finished) as tick:
         loop = PackedTrainer(model, steps, requested, context, tick)
         if not start and steps.evaluation and requested.eval_strategy != "no":

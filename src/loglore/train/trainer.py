@@ -33,17 +33,17 @@ RECOVERY_EVERY_S = 90.0  # a killed run loses at most about this much work; a ch
 
 
 class StepRows:
-    """Map-style dataset of a plan's rows in order; steps with fewer rows are filled up with rows that count nothing."""
+    """Map-style dataset of a plan's rows in order, read when asked for; a step with fewer rows gets fillers."""
 
     def __init__(self, plan: Plan) -> None:
+        self.steps = plan.steps
         self.rows_per_step = plan.rows_per_step
-        self.rows = [row for step in plan.steps for row in step + [_filler()] * (self.rows_per_step - len(step))]
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.steps) * self.rows_per_step
 
     def __getitem__(self, number: int) -> PackedRow:
-        return self.rows[number]
+        return self.steps.row(*divmod(number, self.rows_per_step)) or _filler()
 
 
 def _filler() -> PackedRow:
@@ -241,7 +241,7 @@ class _Recorder:
     """Writes one row of metrics a step and moves the progress bar."""
 
     def __init__(self, plan: Plan, requested: Hyperparameters, context: RunFolder, tick: Tick) -> None:
-        self.tokens = [sum(len(row.ids) for row in step) for step in plan.steps]
+        self.tokens = plan.steps.tokens()
         self.every = 1 if requested.logging_steps == -1 else requested.logging_steps
         self.context = context
         self.tick = tick
