@@ -71,7 +71,7 @@ def test_rows_are_read_from_lines_arrays_and_gzip(tmp_path: Path) -> None:
         (b'{"text": "a"}\n{"text": ', r"rows\.jsonl: row 2: not JSON"),
         (b'{"text": "a"}\n[1]\n', r"rows\.jsonl: row 2: expected an object, found list"),
         (b'{"text": "a"}\n{"text": "\xff"}\n', r"rows\.jsonl: row 2: not UTF-8"),
-        (b'[{"text": "a"}, 3]', r"rows\.jsonl: row 2: expected an object, found int"),
+        (b'[{"text": "a"}, 3]', r"rows\.jsonl: row 2: expected an object, found a number"),
     ],
 )
 def test_damaged_files_name_file_and_row(tmp_path: Path, content: bytes, message: str) -> None:

@@ -10,6 +10,7 @@ from support_tiny import TEXTS
 
 from loglore.data.files import read_rows
 from loglore.data.formats import to_corpus, to_messages
+from loglore.models.job import embedded_gguf
 from loglore.models.load import load_tokenizer
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
@@ -74,6 +75,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
     jobs = yaml.safe_load((root / "recipes" / "quickstart.yaml").read_text())["jobs"]
     folder = tmp_path_factory.mktemp("quickstart")
     asked = {name: value for name, value in jobs["chats"].items() if name not in ("kind", "logs")}
+    asked["tokenizer"] = embedded_gguf()
     synthesize(ChatSpec(logs=[root / "examples" / "logs"], **asked), RunFolder(folder / "chats", {}))
     asked = {name: value for name, value in jobs["corpus"].items() if name not in ("kind", "rows", "chunks")}
     rows, chunks = root / "examples" / "nlplog.jsonl", folder / "chats" / "chunks.jsonl"
@@ -86,11 +88,9 @@ def asked_of(job: dict[str, Any]) -> hyperparameters.Hyperparameters:
 
 
 @pytest.mark.model
-def test_steps_of_the_quickstarts_fine_tuning_are_what_they_always_were(
+def test_steps_of_the_quickstarts_fine_tuning_are_those_of_the_reference(
     quickstart: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    from loglore.models.job import embedded_gguf
-
     folder, jobs = quickstart
     tokenizer, asked = load_tokenizer(embedded_gguf()), asked_of(jobs["sft"])
     train, validation = folder / "chats" / "train.jsonl", folder / "chats" / "validation.jsonl"
@@ -122,8 +122,6 @@ def test_steps_of_the_quickstarts_fine_tuning_are_what_they_always_were(
 def test_steps_of_the_quickstarts_pretraining_hold_the_same_samples(
     quickstart: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    from loglore.models.job import embedded_gguf
-
     folder, jobs = quickstart
     tokenizer, asked = load_tokenizer(embedded_gguf()), asked_of(jobs["cpt"])
     limit, train = jobs["cpt"]["max_tokens"], folder / "corpus" / "train.jsonl"

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import logs, models, synth
+from loglore.cli import data, logs, models, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data.app, name="data")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
 app.add_typer(synth.app, name="synth")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 from loglore.cli.output import AsJson
 
 if TYPE_CHECKING:
-    from loglore.data.files import Row
+    from loglore.data.files import Place, Row
 
 app = typer.Typer(help="Datasets in tokens.", no_args_is_help=True)
 
@@ -34,13 +35,15 @@ def data_tokens(
 ) -> None:
     """Totals, quantiles, histogram, fill rate, what a limit cuts off, optimizer steps."""
     from loglore.data import samples, stats
+    from loglore.data.files import placed_rows
     from loglore.data.render import Renderer
     from loglore.models.load import load_tokenizer
     from loglore.runs.files import write_bytes
 
-    stage = samples.stage_of(_rows(rows), rows.name)
-    rendered = samples.render_rows(_placed(rows), stage, Renderer(load_tokenizer(tokenizer)))
-    found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
+    stage = samples.stage_of(placed_rows(rows), rows.name)
+    with _placed(rows) as placed:
+        rendered = samples.render_rows(placed, stage, Renderer(load_tokenizer(tokenizer)))
+        found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
     if png:
         write_bytes(png, stats.picture(found, f"{rows.name}: {found.rows:,} samples, {found.tokens:,} tokens"))
     print(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(stats.lines(found, stage)))
@@ -57,32 +60,28 @@ def data_pack(
     as_json: AsJson = False,
 ) -> None:
     """Tokenize and pack once; training maps the result. A second call with the same content finds it."""
+    from loglore.data.files import placed_rows
     from loglore.data.packed import PackSettings, Source, open_or_build
     from loglore.data.samples import stage_of
     from loglore.models.load import load_tokenizer
     from loglore.runs.fingerprint import of_path
 
-    settings = PackSettings(stage_of(_rows(rows), rows.name), max_sequence_length, long_rows, None, seed)
-    source = Source(rows.name, of_path(rows), lambda: _placed(rows))
-    dataset = open_or_build(out, source, load_tokenizer(tokenizer), settings)
+    settings = PackSettings(stage_of(placed_rows(rows), rows.name), max_sequence_length, long_rows, None, seed)
+    with _placed(rows) as placed:
+        source = Source(rows.name, of_path(rows), lambda: placed)
+        dataset = open_or_build(out, source, load_tokenizer(tokenizer), settings)
     if as_json:
         print(json.dumps({"folder": str(dataset.folder), **dataset.report}, indent=2, ensure_ascii=False))
         return
     print("\n".join(dataset.lines()))
 
 
-def _placed(path: Path) -> "Iterator[tuple[str, Row]]":
+@contextmanager
+def _placed(path: Path) -> "Iterator[Iterator[tuple[Place, Row]]]":
+    """The rows of a path, streamed, with a bar over its bytes."""
+    from loglore.data import files, sources
     from loglore.runs.progress import track
 
-    rows = list(_rows(path))
-    with track(f"tokenize {path.name}", len(rows), "rows") as tick:
-        for place, row in rows:
-            yield place, row
-            tick()
-
-
-def _rows(path: Path) -> "Iterator[tuple[str, Row]]":
-    from loglore.data.files import read_rows
-    from loglore.data.formats import numbered
-
-    return iter(numbered(read_rows(path), path))
+    listing = sources.find(path)
+    with track(f"tokenize {path.name}", sum(file.size for file in listing.files) / 1e6, "MB") as tick:
+        yield files.placed_rows(listing, on_bytes=lambda count: tick(count / 1e6))

@@ -1,64 +1,82 @@
-"""Rows in and out of files: JSON Lines, JSON arrays, gzip of both. Every fault names the file and the row (1-based)."""
+"""Rows in and out of files: JSON, JSON Lines, CSV, Parquet, text; gzip, Zstandard, ZIP, folders; local or `s3://`.
 
-import gzip
-import json
-from collections.abc import Iterator
+Reading is a stream: memory is a block and a row, however large the file. Every fault names the file, the row (1-based;
+the line number in JSON Lines) and, where there is one, the field.
+
+    path -> sources.find -> files -> bytes, decompressed -> json_rows | tables -> rows or faults
+"""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from loglore.errors import InputError
+from loglore.data import json_rows, sources, tables
+from loglore.data.faults import Fault
+from loglore.data.json_rows import BadRow, Row
 
-Row = dict[str, Any]
+__all__ = ["Place", "Row", "open_rows", "placed_rows", "read_rows"]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read every row of a `.jsonl`, `.json` (array of objects) or gzipped file of these.
+class Place(NamedTuple):
+    """Where a row stands: `file` as shown to the user, `row` (1-based; the line in JSON Lines)."""
+
+    file: str
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.file}: row {self.row}"
+
+
+def read_rows(path: Path | str) -> list[Row]:
+    """Every row of a path that fits in memory.
 
     Raises:
         InputError: missing file, damaged encoding, broken JSON, or a row that is no object; names the row.
     """
-    text = _read_text(path)
-    if text.lstrip()[:1] == "[":
-        return _rows_of_array(path, text)
-    return list(_rows_of_lines(path, text))
+    return [row for _, row in placed_rows(path)]
 
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    data = path.read_bytes()
-    try:
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-    except (OSError, EOFError) as fault:
-        raise InputError(f"{path}: damaged gzip file: {fault}") from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        row = data[: fault.start].count(b"\n") + 1
-        raise InputError(f"{path}: row {row}: not UTF-8 at byte {fault.start}") from None
+def open_rows(path: Path | str) -> Iterator[tuple[int, Row]]:
+    """(row number, row) of a path, streamed. Numbers start again with each file of a folder or archive."""
+    return ((place.row, row) for place, row in placed_rows(path))
 
 
-def _rows_of_array(path: Path, text: str) -> list[Row]:
-    try:
-        rows: list[Row] = json.loads(text)
-    except json.JSONDecodeError as fault:
-        raise InputError(f"{path}: not JSON: {fault}") from None
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: row {number}: expected an object, found {type(row).__name__}")
-    return rows
+def placed_rows(
+    path: Path | str | sources.Listing,
+    on_fault: Callable[[Fault], None] | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Iterator[tuple[Place, Row]]:
+    """(place, row) of everything behind a path, streamed.
+
+    Args:
+        path: file, folder, archive or `s3://` URL, or what `sources.find` found there.
+        on_fault: told of each row that cannot be read, which is then left out; None raises the first.
+        on_bytes: told how many stored bytes were read since the last call, for progress.
+
+    Raises:
+        InputError: nothing there, a file that cannot be read to its end, or the first faulty row.
+    """
+    listing = path if isinstance(path, sources.Listing) else sources.find(path)
+    for file in listing.files:
+        for number, row in _rows_of(file, on_bytes):
+            if type(row) is dict:
+                yield Place(file.name, number), row
+                continue
+            assert isinstance(row, BadRow)
+            fault = Fault(file.name, number, row.kind, row.message, row.field)
+            if on_fault is None:
+                raise fault.error()
+            on_fault(fault)
 
 
-def _rows_of_lines(path: Path, text: str) -> Iterator[Row]:
-    # str.splitlines would also split at U+2028 and form feeds, which JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as fault:
-            raise InputError(f"{path}: row {number}: not JSON: {fault}") from None
-        if not isinstance(row, dict):
-            raise InputError(f"{path}: row {number}: expected an object, found {type(row).__name__}")
-        yield row
+def _rows_of(file: sources.DataFile, on_bytes: Callable[[int], None] | None) -> Iterator[tuple[int, Row | BadRow]]:
+    with sources.opened(file, on_bytes) as stream:
+        if file.kind == "CSV":
+            yield from tables.csv_rows(stream, file.name)
+        elif file.kind == "Parquet":
+            plain = file.local if not file.compression else None
+            yield from tables.parquet_rows(stream, file.name, plain)
+        elif file.kind == "text":
+            yield from tables.text_rows(stream, file.name)
+        else:
+            yield from json_rows.rows(stream, file.name)

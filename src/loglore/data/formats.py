@@ -1,24 +1,26 @@
-"""The six row formats, how to tell them apart, and the way of each to the two that training reads.
+r"""The six row formats, how to tell them apart, and the way of each to the two that training reads.
 
-    corpus         {"text"}                                   -> continual pretraining
-    nlplog         {"instruction", "log", "output", "domain"} -> corpus (the log stands inside the instruction)
-    alpaca         {"instruction", "input", "output"}         -> messages
-    sharegpt       {"conversations": [{"from", "value"}]}     -> messages
-    openai-chat    {"messages": [{"role", "content"}]}        -> messages
-    sharegpt-dpo   {"conversations", "chosen", "rejected"}    -> messages of the chosen answer
+    corpus         {"text"}                                    -> continual pretraining
+    nlplog         {"instruction", "log", "output", "domain"}  -> corpus (the log is inside the instruction), messages
+    alpaca         {"instruction", "input", "output"}          -> messages; `system` and `history` are read, too
+    sharegpt       {"conversations": [{"from", "value"}]}      -> messages; `system` (a field) is read, too
+    openai-chat    {"messages": [{"role", "content"}]}         -> messages
+    sharegpt-dpo   {"conversations", "chosen", "rejected"}     -> messages of the chosen answer
 
-Fields other than these, such as `meta`, are carried along by conversions.
+Fields other than these, such as `meta`, are carried along by conversions (`convert`). A row with images is refused by
+name: ShareGPT_Image is for models that see.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
-from loglore.data.files import Row
+from loglore.data.json_rows import Row
 from loglore.errors import InputError
 
-Message = dict[str, str]
+Message = dict[str, Any]
+Format = Literal["corpus", "alpaca", "sharegpt", "sharegpt-dpo", "nlplog", "openai-chat"]
 
-FIELDS = {
+FIELDS: dict[Format, set[str]] = {
     "sharegpt-dpo": {"conversations", "chosen", "rejected"},
     "sharegpt": {"conversations"},
     "openai-chat": {"messages"},
@@ -26,20 +28,43 @@ FIELDS = {
     "alpaca": {"instruction", "output"},
     "corpus": {"text"},
 }
-ROLES = {"system": "system", "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+# The names that ShareGPT files and LLaMA-Factory's documentation use, and OpenAI's.
+ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+}
+IMAGES = ("image", "images")
 
 
-def detect(row: Row) -> str:
+class RowError(InputError):
+    """A row that is not as its format wants it: `kind` of fault and `field` for reports."""
+
+    def __init__(self, message: str, kind: str, field: str = "") -> None:
+        super().__init__(f"`{field}`: {message}" if field else message)
+        self.message = message
+        self.kind = kind
+        self.field = field
+
+
+def detect(row: Row) -> Format:
     """The format of a row by its fields; the most specific one that fits.
 
     Raises:
-        InputError: the fields fit none of the six.
+        RowError: the fields fit none of the six, or the row is for models that see images.
     """
-    for name, fields in FIELDS.items():
+    for name in IMAGES:
+        if row.get(name):
+            raise RowError("a ShareGPT_Image row; LogLore trains on text only", "image", name)
+    for kind, fields in FIELDS.items():
         if fields <= row.keys():
-            return name
+            return kind
     known = "; ".join(f"{name}: {', '.join(sorted(fields))}" for name, fields in FIELDS.items())
-    raise InputError(f"fields {sorted(row)} fit no format ({known})")
+    raise RowError(f"fields {sorted(row)} fit no format ({known})", "unknown-format")
 
 
 def to_corpus(row: Row) -> str:
@@ -53,28 +78,33 @@ def to_corpus(row: Row) -> str:
         return _string(row, "text")
     if kind == "nlplog":
         return f"Human: {_string(row, 'instruction')}\nAssistant: {_string(row, 'output')}\n"
-    raise InputError(f"a {kind} row is no pretraining text; expected corpus or nlplog")
+    raise RowError(f"{kind} rows are no pretraining text; expected corpus or nlplog", "unknown-format")
 
 
 def to_messages(row: Row) -> list[Message]:
-    """The chat messages of an alpaca, sharegpt, sharegpt-dpo or openai-chat row.
+    """The chat messages of an alpaca, nlplog, sharegpt, sharegpt-dpo or openai-chat row.
 
-    Returns `[{"role": "system"|"user"|"assistant", "content": str}, …]`: user first (after an optional system
-    message), alternating, ending with the assistant.
+    Returns `[{"role": "system"|"user"|"assistant"|"tool", "content": str}, …]`: user first (after an optional system
+    message), then assistant and user in turn, ending with the assistant (an answer or a call). Between an assistant's
+    `tool_calls` and its answer stand tool messages. Fields of a message other than role and content (`tool_calls`,
+    `tool_call_id`) are kept.
+
+    Raises:
+        RowError: a wrong type, an empty turn, an unknown role or a wrong order; names the field.
     """
     kind = detect(row)
-    if kind == "alpaca":
-        question = "\n".join(part for part in (_string(row, "instruction"), str(row.get("input") or "")) if part)
-        messages = [_message("human", question), _message("gpt", _string(row, "output"))]
+    if kind in ("alpaca", "nlplog"):
+        messages = _of_alpaca(row)
     elif kind == "openai-chat":
-        messages = [_message(turn.get("role"), turn.get("content")) for turn in _turns(row, "messages")]
+        messages = [_message(turn, "role", "content", "messages", n) for n, turn in _turns(row, "messages")]
     elif kind in ("sharegpt", "sharegpt-dpo"):
-        messages = [_message(turn.get("from"), turn.get("value")) for turn in _turns(row, "conversations")]
+        messages = _of_sharegpt(row)
         if kind == "sharegpt-dpo":
-            messages.append(_message(row["chosen"].get("from"), row["chosen"].get("value")))
+            messages.append(_answer(row, "chosen"))
+            _answer(row, "rejected")
     else:
-        raise InputError(f"a {kind} row has no chat messages; expected alpaca, sharegpt or openai-chat")
-    _check_order(messages)
+        raise RowError(f"{kind} rows have no chat messages; expected alpaca, sharegpt or openai-chat", "unknown-format")
+    check_order(messages)
     return messages
 
 
@@ -83,32 +113,104 @@ def numbered(rows: Iterable[Row], path: object) -> Iterable[tuple[str, Row]]:
     return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
+def _of_alpaca(row: Row) -> list[Message]:
+    messages = _system(row)
+    for pair in row.get("history") or []:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)):
+            raise RowError(f"expected pairs of question and answer, found {pair!r:.60}", "wrong-type", "history")
+        messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
+    if not isinstance(row.get("input") or "", str):
+        raise RowError(f"expected text, found {row['input']!r:.60}", "wrong-type", "input")
+    question = "\n".join(part for part in (_string(row, "instruction"), row.get("input")) if part)
+    return [*messages, {"role": "user", "content": question}, {"role": "assistant", "content": _string(row, "output")}]
+
+
+def _of_sharegpt(row: Row) -> list[Message]:
+    return _system(row) + [
+        _message(turn, "from", "value", "conversations", n) for n, turn in _turns(row, "conversations")
+    ]
+
+
+def _system(row: Row) -> list[Message]:
+    return [{"role": "system", "content": _string(row, "system")}] if row.get("system") else []
+
+
+def _answer(row: Row, field: str) -> Message:
+    if not isinstance(row[field], dict):
+        raise RowError(f"expected one turn, found {row[field]!r:.60}", "wrong-type", field)
+    message = _message(row[field], "from", "value", field, 0)
+    if message["role"] != "assistant":
+        raise RowError(f"expected an answer of gpt, found role {message['role']}", "turn-order", field)
+    return message
+
+
 def _string(row: Row, field: str) -> str:
     value = row[field]
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"`{field}`: expected a text that is not empty, found {value!r}")
+    if not isinstance(value, str):
+        raise RowError(f"expected a text that is not empty, found {value!r:.60}", "wrong-type", field)
+    if not value or value.isspace():
+        raise RowError(f"expected a text that is not empty, found {value!r:.60}", "empty", field)
     return value
 
 
-def _turns(row: Row, field: str) -> list[dict[str, Any]]:
+def _turns(row: Row, field: str) -> Iterable[tuple[int, dict[str, Any]]]:
     turns = row[field]
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, dict) for turn in turns):
-        raise InputError(f"`{field}`: expected a list of turns, found {turns!r:.80}")
-    return turns
+        raise RowError(f"expected a list of turns, found {turns!r:.80}", "wrong-type", field)
+    return enumerate(turns, 1)
 
 
-def _message(role: Any, content: Any) -> Message:
-    if role not in ROLES:
-        raise InputError(f"unknown role {role!r}; expected one of {', '.join(ROLES)}")
-    if not isinstance(content, str) or not content.strip():
-        raise InputError(f"empty turn of role {role!r}")
-    return {"role": ROLES[role], "content": content}
+def _message(turn: dict[str, Any], role_name: str, text_name: str, field: str, number: int) -> Message:
+    role, content = turn.get(role_name), turn.get(text_name)
+    where = f"{field}[{number}]" if number else field
+    if not isinstance(role, str) or role not in ROLES:
+        raise RowError(f"unknown role {role!r:.40}; expected one of {', '.join(ROLES)}", "unknown-role", where)
+    if isinstance(content, list) and any(
+        "image" in str(part.get("type")) for part in content if isinstance(part, dict)
+    ):
+        raise RowError("a turn with an image (ShareGPT_Image); LogLore trains on text only", "image", where)
+    calls = turn.get("tool_calls") if ROLES[role] == "assistant" else None
+    if content is None and calls:
+        content = ""
+    if not isinstance(content, str):
+        raise RowError(f"turn of role {role!r}: expected text, found {content!r:.60}", "wrong-type", where)
+    if (not content or content.isspace()) and not calls:
+        raise RowError(f"empty turn of role {role!r}", "empty", where)
+    if len(turn) == 2:
+        return {"role": ROLES[role], "content": content}
+    rest = {name: value for name, value in turn.items() if name not in (role_name, text_name)}
+    return {"role": ROLES[role], "content": content, **rest}
 
 
-def _check_order(messages: list[Message]) -> None:
+def check_order(messages: list[Message]) -> None:
+    """Refuse turns that are not: system (optional), then user and assistant in turn, tools after their call.
+
+    Raises:
+        RowError: names the roles found.
+    """
     turns = [message["role"] for message in messages]
     if turns[:1] == ["system"]:
         turns = turns[1:]
-    expected = ["user", "assistant"] * (len(turns) // 2)
-    if not turns or turns != expected:
-        raise InputError(f"turns are {', '.join(turns) or 'missing'}; expected user and assistant in turn, user first")
+    called = any("tool_calls" in message for message in messages)
+    if called or not turns or turns != ["user", "assistant"] * (len(turns) // 2):
+        _check_tools(messages, turns)
+
+
+def _check_tools(messages: list[Message], turns: list[str]) -> None:
+    shown = ", ".join(turns[:12]) + (", …" if len(turns) > 12 else "")
+    wrong = RowError(f"turns are {shown or 'missing'}; expected user and assistant in turn, user first", "turn-order")
+    if not turns or turns[0] != "user" or turns[-1] != "assistant":
+        raise wrong
+    previous: Message = {"role": ""}
+    for message in messages[-len(turns) :]:
+        before = previous["role"]
+        calls = before == "assistant" and bool(previous.get("tool_calls"))
+        allowed = {
+            "user": before == "" or (before == "assistant" and not calls),
+            "assistant": before in ("user", "tool"),
+            "tool": before == "tool" or calls,
+            "system": False,
+        }
+        if not allowed[message["role"]]:
+            raise wrong
+        previous = message

@@ -1,16 +1,15 @@
 """Perplexity on text: how surprised a model is, before and after training; on general text it measures forgetting.
 
 Windows do not overlap and each starts from nothing, so values are a little above a sliding-window evaluation; they
-compare models that were measured alike, and nothing else. General text is the English that ships with CPython: the
-language reference in `pydoc_data.topics`.
+compare models that were measured alike, and nothing else. General text is English that ships with CPython
+(`data.general_text`), a part that is never mixed into training data.
 """
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loglore.errors import JobError
+from loglore.data import general_text
 from loglore.runs.progress import track
 
 if TYPE_CHECKING:
@@ -30,22 +29,11 @@ class Perplexity:
     source: str
 
 
-def general_text() -> tuple[str, str]:
-    """The general text and where it is from (it differs a little between Python versions)."""
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise JobError("this Python lacks pydoc_data.topics, the text on which forgetting is measured") from None
-    source = f"pydoc_data.topics of Python {sys.version_info.major}.{sys.version_info.minor}"
-    return "\n".join(topics[name] for name in sorted(topics)), source
-
-
 def general_text_perplexity(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tokens: int = GENERAL_TEXT_TOKENS
 ) -> Perplexity:
     """Perplexity on the first `tokens` tokens of the general text."""
-    text, source = general_text()
-    return perplexity(model, tokenizer, text, tokens, source)
+    return perplexity(model, tokenizer, general_text.measured(), tokens, general_text.source())
 
 
 def perplexity(

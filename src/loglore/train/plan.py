@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from loglore.data.files import Row, read_rows
-from loglore.data.formats import numbered
+from loglore.data import sources
+from loglore.data.files import Place, Row, placed_rows
 from loglore.data.long_rows import Policy
 from loglore.data.packed import PackedDataset, PackSettings, Source, open_or_build
 from loglore.data.packing import Numbers, PackedRow, plan_rows, plan_samples
 from loglore.data.samples import Stage
-from loglore.runs.fingerprint import of_file
+from loglore.runs.fingerprint import of_path
 from loglore.runs.progress import track
 from loglore.train.hyperparameters import Hyperparameters
 
@@ -142,13 +142,11 @@ def build(
 
 
 def _packed(cache: Path, path: Path, tokenizer: "PreTrainedTokenizerBase", settings: PackSettings) -> PackedDataset:
-    source = Source(str(path), of_file(path), lambda: _rows(path))
+    source = Source(str(path), of_path(path), lambda: _rows(path))
     return open_or_build(cache, source, tokenizer, settings)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    rows = read_rows(path)
-    with track(f"tokenize {path.name}", len(rows), "rows") as tick:
-        for place, row in numbered(rows, path):
-            yield place, row
-            tick()
+def _rows(path: Path) -> Iterator[tuple[Place, Row]]:
+    listing = sources.find(path)
+    with track(f"tokenize {path.name}", sum(file.size for file in listing.files) / 1e6, "MB") as tick:
+        yield from placed_rows(listing, on_bytes=lambda count: tick(count / 1e6))
