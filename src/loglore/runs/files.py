@@ -1,15 +1,14 @@
-"""Atomic files: a reader sees the old content or the new, never half of it, also after `kill -9` or a power cut.
+"""Atomic files of a run: text, JSON, JSON lines, replaced whole (see `loglore.atomic`) or appended line by line."""
 
-Write beside the target, fsync, rename (POSIX rename replaces atomically), fsync the folder.
-"""
-
-import contextlib
 import json
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from loglore.atomic import replacing as replacing
+from loglore.atomic import replacing_folder as replacing_folder
+from loglore.atomic import sync_folder as sync_folder
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -36,44 +35,6 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; on success it is synced and renamed to `path`, on error removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        _sync(partial)
-        partial.replace(path)
-        _sync(path.parent)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to fill; on success it takes the place of `path` as a whole, on error it is removed."""
-    partial = path.with_name(f".{path.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        sync_folder(partial)
-        if path.exists():
-            old = path.with_name(f".{path.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            path.replace(old)
-            partial.replace(path)
-            shutil.rmtree(old)
-        else:
-            partial.replace(path)
-        _sync(path.parent)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def read_json(path: Path) -> Any:
@@ -113,18 +74,3 @@ def repair_jsonl_log(path: Path) -> None:
         whole = data.rfind(b"\n") + 1
         if whole < len(data):
             os.truncate(path, whole)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder and everything in it durable (fsync)."""
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
