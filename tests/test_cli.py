@@ -59,7 +59,7 @@ def test_dry_run_prints_the_plan_of_the_published_run_and_starts_nothing(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_and_log_verbs_import_nothing_heavy() -> None:
+def test_help_and_log_verbs_import_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom loglore.cli import main\nsys.argv = ['loglore', *sys.argv[1:]]\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -73,7 +73,13 @@ def test_help_and_log_verbs_import_nothing_heavy() -> None:
         ["run", "recipes/llama-3.1-8b-cpt.yaml", "--dry-run"],
     ):
         done = subprocess.run(
-            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-c", code, *arguments],
+            cwd=ROOT,
+            env={**os.environ, "LOGLORE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 

@@ -1,14 +1,19 @@
 """Questions about a log against a scripted server: what the model is shown, when anew, and what is checked."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
 from support_serving import ScriptedServer
 
+from loglore.ask import answer as answer_module
 from loglore.ask.answer import FRAME_TOKENS, Conversation, read_log
 from loglore.data.frame import log_of, student_prompt
 from loglore.endpoint.client import Endpoint
 from loglore.errors import InputError, JobError
+from loglore.logs.table import LogTable
+from loglore.logs.templates import Mined
 
 LINES = [
     "2026-11-22 10:14:01 INFO request served in 12 ms",
@@ -126,3 +131,27 @@ def test_bad_settings_and_questions(scripted: ScriptedServer, log: Path, tmp_pat
 def test_the_log_is_recovered_from_the_prompt(scripted: ScriptedServer, log: Path) -> None:
     answer = conversation(scripted, log).ask("What failed?")
     assert log_of(sent(scripted)[0]["content"]) == answer.evidence.text.rstrip()
+
+
+def test_a_large_log_is_asked_about_from_disk(
+    scripted: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_module, "LARGE_BYTES", 1000)
+    path = tmp_path / "big.log"
+    path.write_text("\n".join(LINES * 100) + "\n")
+    talk = conversation(scripted, path)
+    assert isinstance(talk.log, LogTable)
+    answer = talk.ask("What failed?")
+    assert answer.evidence.omitted["lines_total"] == 400
+    assert "2026-11-22 10:14:02 ERROR could not extend file" in answer.evidence.text
+    assert talk.log.folder.parent == tmp_path / "home" / "logs"
+
+
+def test_standard_input_is_held_in_memory_when_it_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Piped:
+        buffer = io.BytesIO("\n".join(LINES).encode())
+
+    monkeypatch.setattr(sys, "stdin", Piped)
+    log = read_log([Path("-")])
+    assert isinstance(log, Mined)
+    assert log.table["text"].to_list() == LINES

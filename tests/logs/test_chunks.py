@@ -1,13 +1,18 @@
 """Chunks cover every source without gap or overlap, keep their sizes and, where they can, events."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loglore.errors import InputError
-from loglore.logs.chunks import cut, slice_of
+from loglore.logs import table
+from loglore.logs.chunks import cut, slice_of, stream
 from loglore.logs.reader import table_of
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "logs"
 
 LINES = st.lists(st.sampled_from(["2026-11-22 10:00:00 INFO app: on", "  continued", "Traceback:"]), max_size=120)
 SIZES = st.tuples(st.integers(1, 12), st.integers(0, 12)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -75,3 +80,13 @@ def test_two_files_of_one_name_have_different_ids() -> None:
 def test_impossible_sizes(sizes: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="smallest"):
         cut(table_of(["a"]), *sizes, seed=0)
+
+
+def test_a_table_on_disk_is_cut_as_in_memory(tmp_path: Path) -> None:
+    log = table.index([EXAMPLES], tmp_path / "table", block_bytes=15_000)
+    whole = log.mined().table
+    for sizes in ((50, 150), (8, 15)):
+        assert list(stream(log, *sizes, seed=3)) == cut(whole, *sizes, seed=3)
+    assert list(stream(log, 8, 15, 3, limit_per_source=2)) == cut(whole, 8, 15, 3, limit_per_source=2)
+    with pytest.raises(InputError, match="chunk sizes"):
+        next(stream(log, 5, 4, 0))

@@ -1,7 +1,9 @@
 """Evidence: never over budget whatever the tokenizer, deterministic, honest about what it leaves out."""
 
+import gzip
 import random
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,7 +13,10 @@ from hypothesis import strategies as st
 from loglore.errors import InputError
 from loglore.logs.evidence import build
 from loglore.logs.reader import table_of
+from loglore.logs.table import LogTable, index
 from loglore.logs.templates import Mined, mine
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "logs"
 
 
 def log(count: int = 400, source: str = "app.log") -> pl.DataFrame:
@@ -102,3 +107,45 @@ def test_an_empty_log() -> None:
     evidence = build(mine(table_of([])), 100, words)
     assert evidence.lines == []
     assert "0 lines" in evidence.text
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> LogTable:
+    """The example logs eight times over, so that not all lines are candidates."""
+    folder = tmp_path_factory.mktemp("disk")
+    for path in sorted(EXAMPLES.glob("*.log")):
+        (folder / path.name).write_bytes(path.read_bytes() * 8)
+    return index([folder], folder.parent / f"{folder.name}-table", block_bytes=200_000)
+
+
+@settings(max_examples=12)
+@given(st.integers(40, 4000), st.sampled_from([words, awkward]), st.sampled_from(["", "why was alice refused?"]))
+def test_a_table_on_disk_never_goes_over_budget(on_disk: LogTable, budget: int, count: object, question: str) -> None:
+    try:
+        evidence = build(on_disk, budget, count, question)  # type: ignore[arg-type]
+    except InputError:
+        return
+    assert evidence.tokens == count(evidence.text) <= budget  # type: ignore[operator]
+    assert evidence == build(on_disk, budget, count, question)  # type: ignore[arg-type]
+    assert evidence.omitted["lines_total"] == on_disk.height
+    assert evidence.omitted["lines"] == on_disk.height - len(evidence.lines)
+
+
+def test_evidence_from_disk_shows_true_lines_and_what_is_asked(on_disk: LogTable) -> None:
+    evidence = build(on_disk, 3000, words, "What happened to alice, and on line 300?")
+    texts = {(row["source"], row["line"]): row["text"] for row in on_disk.rows(evidence.lines).iter_rows(named=True)}
+    names = {source.rsplit("/", 1)[1]: source for source in on_disk.sources}
+    shown = re.findall(r"^([\w.-]+):L([0-9]+)\|(.*)$", evidence.text, re.MULTILINE)
+    assert len(shown) == len(evidence.lines) > 40
+    for name, line, text in shown:
+        assert texts[names[name], int(line)].startswith(text[:600].split("… (+")[0])
+    assert any("alice" in text for _, _, text in shown)
+    assert any(line == "300" for _, line, _ in shown)
+    assert any("fatal: Cannot bind any address" in text for _, _, text in shown)
+
+
+def test_what_is_partial_is_said(tmp_path: Path) -> None:
+    content = "".join(f"line {number} of the log {number * 7919 % 10007}\n" for number in range(9000)).encode()
+    (tmp_path / "a.log.gz").write_bytes(gzip.compress(content)[:-50])
+    text = build(index([tmp_path / "a.log.gz"], tmp_path / "table"), 200, words).text
+    assert "partial: damaged or truncated .gz archive" in text

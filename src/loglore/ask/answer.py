@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING
 from loglore.data.frame import student_prompt
 from loglore.endpoint.client import Endpoint, Message, Reply
 from loglore.errors import InputError
-from loglore.logs import evidence, grounding, reader, templates
+from loglore.logs import evidence, grounding, reader, table, templates
+from loglore.logs.indexing import OnProgress
+from loglore.logs.table import LogTable
 
 if TYPE_CHECKING:
     from loglore.logs.evidence import Evidence
     from loglore.logs.grounding import Claim
     from loglore.logs.templates import Mined
 
+# Logs of more bytes than this (ten times as much text is taken for granted in a compressed file) are indexed on disk
+# instead of held in memory, which takes about ten times their size.
+LARGE_BYTES = 48 << 20
+UNPACKED = 10
 # Tokens that chat templates put around messages, default system prompts included (SmolLM2's take 26).
 FRAME_TOKENS = 64
 
@@ -50,7 +56,7 @@ class Conversation:
 
     Args:
         endpoint: where the model answers.
-        mined: the log.
+        log: the log, in memory or on disk.
         context_tokens: longest prompt and answer together; None takes what the server says.
         max_tokens: longest answer.
 
@@ -58,7 +64,9 @@ class Conversation:
         InputError: the server does not say its context and none was given, or it leaves no room for a log.
     """
 
-    def __init__(self, endpoint: Endpoint, mined: "Mined", context_tokens: int | None, max_tokens: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, log: "Mined | LogTable", context_tokens: int | None, max_tokens: int
+    ) -> None:
         context = context_tokens or endpoint.served.context
         if context is None:
             raise InputError(f"{endpoint.url} does not say how long its context is; give it (context tokens)")
@@ -66,7 +74,7 @@ class Conversation:
             raise InputError(f"context {context}: {endpoint.url} offers {endpoint.served.context} tokens")
         if context - max_tokens <= 2 * FRAME_TOKENS:
             raise InputError(f"a context of {context} tokens leaves no room for a log beside {max_tokens} of answer")
-        self.mined = mined
+        self.log = log
         self._endpoint = endpoint
         self._context = context
         self._max_tokens = max_tokens
@@ -112,7 +120,7 @@ class Conversation:
         self.evidence = chosen
         self._messages = [*messages, {"role": "assistant", "content": reply.text}]
         self._used = reply.prompt_tokens + reply.completion_tokens
-        claims = grounding.check(reply.text, self.mined.table)
+        claims = grounding.check(reply.text, self.log if isinstance(self.log, LogTable) else self.log.table)
         return Answer(question, reply.text, claims, chosen, renewed, reply)
 
     def _turn(self, question: str, cost: int) -> "tuple[Evidence, Message]":
@@ -121,17 +129,28 @@ class Conversation:
         budget = self._context - self._max_tokens - cost
         if budget <= 0:
             raise InputError(f"the question takes {cost} of {self._context} tokens and leaves no room for the log")
-        chosen = evidence.build(self.mined, budget, self._endpoint.count_tokens, question)
+        chosen = evidence.build(self.log, budget, self._endpoint.count_tokens, question)
         return chosen, {"role": "user", "content": student_prompt(question, chosen.text)}
 
 
-def read_log(paths: Sequence[Path]) -> "Mined":
+def read_log(paths: Sequence[Path], on_progress: OnProgress = table.silent) -> "Mined | LogTable":
     """Read and mine logs (files, folders, compressed files, `-` for standard input).
+
+    Small ones are held in memory; large ones become a table on disk, which the next call finds again.
 
     Raises:
         InputError: a file is missing, or there is not one line.
     """
-    table = reader.read_table(paths)
-    if table.height == 0:
+    files = reader.expand(paths)
+    if reader.STDIN in files or sum(map(_text_bytes, files)) > LARGE_BYTES:
+        indexed = table.index(paths, on_progress=on_progress)
+        return indexed if indexed.bytes > LARGE_BYTES else indexed.mined()
+    read = reader.read_table(paths)
+    if read.height == 0:
         raise InputError(f"{', '.join(map(str, paths))}: no lines to ask about")
-    return templates.mine(table)
+    return templates.mine(read)
+
+
+def _text_bytes(path: Path) -> int:
+    size = path.stat().st_size if path.is_file() else LARGE_BYTES + 1
+    return size * UNPACKED if path.suffix in reader.COMPRESSED else size

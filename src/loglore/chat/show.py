@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from loglore.logs.view import facts
+
 if TYPE_CHECKING:
     from loglore.ask.answer import Answer
     from loglore.logs.evidence import Evidence
     from loglore.logs.grounding import Claim
+    from loglore.logs.table import LogTable
+    from loglore.logs.view import SourceFacts
 
 MARKS = {"supported": "✓", "contradicted": "✗", "unverifiable": "?"}
 PLAIN_MARKS = {"supported": "+", "contradicted": "x", "unverifiable": "?"}
@@ -43,9 +47,9 @@ def marks(encoding: str | None) -> dict[str, str]:
     return MARKS
 
 
-def header(table: pl.DataFrame) -> list[str]:
+def header(table: "pl.DataFrame | LogTable") -> list[str]:
     """One line per log file (at most ten): lines, time range, levels."""
-    parts = table.partition_by("source", maintain_order=True)
+    parts = list(facts(table))
     lines = [_source(part) for part in parts[:10]]
     if len(parts) > len(lines):
         lines.append(f"and {len(parts) - len(lines)} more files; {table.height:,} lines in all")
@@ -64,7 +68,7 @@ def left_out(evidence: "Evidence") -> str:
     return f"{seen}; left out: {', '.join(parts)}{shortened}."
 
 
-def verdicts(answer: "Answer", table: pl.DataFrame, mark: dict[str, str]) -> list[str]:
+def verdicts(answer: "Answer", table: "pl.DataFrame | LogTable", mark: dict[str, str]) -> list[str]:
     """The answer's claims with their verdict and the lines they stand on; says so when there are none."""
     if not answer.claims:
         return ["Nothing in this answer can be checked against the log: no line, quote, count, time or entity."]
@@ -90,15 +94,12 @@ def speed(answer: "Answer") -> str:
     )
 
 
-def _claim(claim: "Claim", text: str, table: pl.DataFrame, mark: dict[str, str]) -> list[str]:
+def _claim(claim: "Claim", text: str, table: "pl.DataFrame | LogTable", mark: dict[str, str]) -> list[str]:
     actual = f"; the log says: {claim.actual}" if claim.verdict == "contradicted" and claim.actual else ""
     quoted = " ".join(text[claim.start : claim.end].split())
     rows = [f"  {mark[claim.verdict]} {claim.kind}: {quoted}{actual}"]
     lines = list(claim.lines)
-    wanted = table.filter(pl.col("line").is_in(lines[:CITED_LINES]))
-    if claim.source:
-        wanted = wanted.filter(pl.col("source") == claim.source)
-    several = table["source"].n_unique() > 1
+    wanted, several = _cited(table, claim.source, lines[:CITED_LINES])
     for source, line, content in wanted.select("source", "line", "text").head(CITED_LINES).iter_rows():
         place = f"{source}:L{line}" if several else f"L{line}"
         rows.append(f"      {place}| {_short(content)}")
@@ -107,12 +108,20 @@ def _claim(claim: "Claim", text: str, table: pl.DataFrame, mark: dict[str, str])
     return rows
 
 
-def _source(part: pl.DataFrame) -> str:
-    found = dict(part.filter(pl.col("level").is_not_null())["level"].value_counts().iter_rows())
-    levels = ", ".join(f"{level} {found[level]:,}" for level in LEVELS if level in found)
-    first, last = part["time"].min(), part["time"].max()
-    span = f", {_clock(first)} to {_clock(last)} UTC" if first is not None else ", no times"
-    return f"{part['source'][0]}: {part.height:,} lines{span}" + (f", {levels}" if levels else "")
+def _cited(table: "pl.DataFrame | LogTable", source: str, lines: list[int]) -> tuple[pl.DataFrame, bool]:
+    """The rows of some lines, and whether the log has several sources."""
+    if not isinstance(table, pl.DataFrame):
+        names = [source] if source else table.sources
+        return table.rows([(name, line) for name in names for line in lines]), len(table.sources) > 1
+    wanted = table.filter(pl.col("line").is_in(lines))
+    return wanted.filter(pl.col("source") == source) if source else wanted, table["source"].n_unique() > 1
+
+
+def _source(part: "SourceFacts") -> str:
+    levels = ", ".join(f"{level} {part.levels[level]:,}" for level in LEVELS if level in part.levels)
+    span = f", {_clock(part.first)} to {_clock(part.last)} UTC" if part.first is not None else ", no times"
+    partial = ", partial" if part.fault else ""
+    return f"{part.name}: {part.lines:,} lines{span}" + (f", {levels}" if levels else "") + partial
 
 
 def _clock(moment: object) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from loglore.chat import show
 from loglore.errors import InputError, JobError
-from loglore.runs.progress import Tick, track
+from loglore.logs.table import LogTable
+from loglore.runs.progress import Tick, indexing_bar, track
 
 if TYPE_CHECKING:
     from loglore.ask.answer import Answer, Conversation
@@ -78,11 +79,14 @@ def chat(
     if not logs:
         raise InputError("name at least one log, or - for standard input")
     print("Reading the log…", file=sys.stderr, flush=True)
-    mined = read_log(logs)
+    with indexing_bar() as on_progress:
+        log = read_log(logs, on_progress)
+    for note in getattr(log, "notes", ()):
+        print(note, file=sys.stderr, flush=True)
     with _connected(model, endpoint, endpoint_model, context) as connected:
         limit = context or (None if endpoint else min(CONTEXT_TOKENS, connected.served.context or CONTEXT_TOKENS))
-        screen = Screen(Conversation(connected, mined, limit, max_tokens), sys.stdout)
-        screen.write("\n".join(show.header(mined.table)))
+        screen = Screen(Conversation(connected, log, limit, max_tokens), sys.stdout)
+        screen.write("\n".join(show.header(log if isinstance(log, LogTable) else log.table)))
         screen.write(f"Model: {connected.served.model_id} at {connected.url}")
         if not connected.on_loopback:
             screen.write("Lines of this log are sent to that host.")
@@ -143,7 +147,8 @@ class Screen:
         self._report(answer)
 
     def _report(self, answer: "Answer") -> None:
-        table = self.conversation.mined.table
+        log = self.conversation.log
+        table = log if isinstance(log, LogTable) else log.table
         self.write("\n".join(show.verdicts(answer, table, self._marks)))
         if not answer.renewed and answer.evidence.omitted["lines"]:
             self.write(show.left_out(answer.evidence) + " Chosen for an earlier question; /new chooses again.")

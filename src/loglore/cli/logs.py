@@ -1,24 +1,85 @@
-"""`loglore logs …`: facts about logs, without a model."""
+"""`loglore logs …`: facts about logs of any size, without a model."""
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from loglore.cli.output import AsJson, LogPaths, table, vars_of
+from loglore.cli.output import AsJson, LogPaths, say, table, vars_of
 
-app = typer.Typer(help="Look into logs; needs no model.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from loglore.logs.table import LogTable
+
+app = typer.Typer(help="Look into logs of any size; needs no model.", no_args_is_help=True)
+
+Index = Annotated[
+    Path | None, typer.Option("--index", help="Folder for the log's index; default: below LOGLORE_HOME/logs.")
+]
+
+
+@contextmanager
+def indexed(logs: list[Path], index: Path | None) -> "Iterator[LogTable]":
+    """The table of some logs, read with a bar, and notes on what was left out, on standard error."""
+    from loglore.logs import table as tables
+    from loglore.runs.progress import indexing_bar
+
+    with indexing_bar() as on_progress:
+        found = tables.index(logs, index, on_progress)
+    for note in found.notes:
+        say(note)
+    yield found
 
 
 @app.command("templates")
-def logs_templates(logs: LogPaths, as_json: AsJson = False) -> None:
+def logs_templates(logs: LogPaths, index: Index = None, as_json: AsJson = False) -> None:
     """The message templates of logs, with counts and first and last line."""
-    from loglore.logs import reader, templates
-
-    rows = [vars_of(template) for template in templates.mine(reader.read_table(logs)).templates]
+    with indexed(logs, index) as log:
+        rows = [vars_of(template) for template in log.templates]
     table(rows, ["id", "count", "first", "last", "text"], as_json)
+
+
+@app.command("search")
+def logs_search(
+    logs: Annotated[list[Path], typer.Argument(help="Log files, folders or globs, and the query as the last word.")],
+    start: Annotated[str | None, typer.Option("--from", help="From this time (2026-11-22T10:00, or 10:00).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Up to this time.")] = None,
+    level: Annotated[str | None, typer.Option(help="At least this severe: trace … fatal.")] = None,
+    template: Annotated[list[str] | None, typer.Option(help="Template id; may be repeated.")] = None,
+    source: Annotated[list[str] | None, typer.Option(help="Part of a file's name; may be repeated.")] = None,
+    field: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Lines shown at most; all are counted.")] = 50,
+    index: Index = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find lines: LOG… 'refused "no route" 10.0.0.5 conn* -debug'; OR between alternatives, '' for every line."""
+    from loglore.logs import search
+    from loglore.logs.search import Filters, moment, pairs
+
+    *paths, query = logs
+    with indexed(_named(paths, query), index) as log:
+        filters = Filters(
+            start=moment(start, log) if start else None,
+            end=moment(end, log) if end else None,
+            level=level,
+            templates=tuple(template or ()),
+            sources=tuple(source or ()),
+            fields=pairs(field or ()),
+        )
+        found = search.search(log, "" if query == Path() else str(query), filters, limit)
+        texts = {one: log.by_id[one].text for one, _ in found.templates}
+    if as_json:
+        kinds = [{"template": one, "matches": count, "text": texts[one]} for one, count in found.templates]
+        result = {"matches": found.total, "shown": found.rows.height, "rows": found.rows.to_dicts(), "templates": kinds}
+        print(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+        return
+    several = len(log.sources) > 1
+    for name, line, text in found.rows.select("source", "line", "text").iter_rows():
+        print(f"{name}:L{line}|{text}" if several else f"L{line}|{text}")
+    say(found.account())
 
 
 @app.command("chunk")
@@ -27,12 +88,14 @@ def logs_chunk(
     smallest: Annotated[int, typer.Option(min=1, help="Lines, at least.")] = 50,
     largest: Annotated[int, typer.Option(min=1, help="Lines, at most.")] = 150,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    index: Index = None,
 ) -> None:
     """Cut logs into chunks of consecutive lines; one JSON object a chunk."""
-    from loglore.logs import chunks, reader
+    from loglore.logs import chunks
 
-    for chunk in chunks.cut(reader.read_table(logs), smallest, largest, seed):
-        print(json.dumps(vars_of(chunk), ensure_ascii=False))
+    with indexed(logs, index) as log:
+        for chunk in chunks.stream(log, smallest, largest, seed):
+            print(json.dumps(vars_of(chunk), ensure_ascii=False))
 
 
 @app.command("evidence")
@@ -40,24 +103,38 @@ def logs_evidence(
     logs: LogPaths,
     budget: Annotated[int, typer.Option(min=64, help="Budget in characters / 4, about tokens.")] = 2000,
     question: Annotated[str, typer.Option("--question", "-q", help="What it is for.")] = "",
+    before: Annotated[str | None, typer.Option(help="Window FROM..TO that --after is set against.")] = None,
+    after: Annotated[str | None, typer.Option(help="Window FROM..TO.")] = None,
+    index: Index = None,
+    as_json: AsJson = False,
 ) -> None:
     """A digest of logs that fits a budget, with what it leaves out."""
-    from loglore.logs import evidence, reader, templates
+    from loglore.logs import evidence, search
 
-    mined = templates.mine(reader.read_table(logs))
-    print(evidence.build(mined, budget, lambda text: (len(text) + 3) // 4, question).text)
+    with indexed(logs, index) as log:
+        windows = search.windows(before, after, log)
+        found = evidence.build(log, budget, lambda text: (len(text) + 3) // 4, question, windows)
+    print(json.dumps(vars_of(found), indent=2, ensure_ascii=False) if as_json else found.text)
 
 
 @app.command("check")
 def logs_check(
     logs: LogPaths,
     text: Annotated[Path, typer.Option("--text", help="File with the text to check; - for standard input.")],
+    index: Index = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the claims in a text against logs."""
-    from loglore.logs import grounding, reader
+    from loglore.logs import grounding
 
     content = sys.stdin.read() if str(text) == "-" else text.read_text(encoding="utf-8")
-    claims = grounding.check(content, reader.read_table(logs))
+    with indexed(logs, index) as log:
+        claims = grounding.check(content, log)
     rows = [{**vars_of(claim), "text": content[claim.start : claim.end]} for claim in claims]
     table(rows, ["verdict", "kind", "text", "lines", "actual"], as_json)
+
+
+def _named(paths: list[Path], query: Path) -> list[Path]:
+    if not paths:
+        raise typer.BadParameter(f"name at least one log before the query {str(query)!r}")
+    return paths

@@ -6,12 +6,14 @@ alone, not on its folder or on the other files, so adding a log leaves the chunk
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
 import polars as pl
 
 from loglore.errors import InputError
+from loglore.logs.table import LogTable
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,7 @@ def cut(
     Raises:
         InputError: sizes that are not 1 ≤ smallest ≤ largest.
     """
-    if not 1 <= smallest <= largest:
-        raise InputError(f"chunk sizes: expected 1 ≤ smallest ≤ largest, found {smallest} and {largest}")
+    _checked(smallest, largest)
     chunks = []
     parts = table.partition_by("source", maintain_order=True)
     names = Counter(PurePath(part["source"][0]).name for part in parts)
@@ -69,6 +70,11 @@ def cut(
             for first, end in bounds
         ]
     return chunks
+
+
+def _checked(smallest: int, largest: int) -> None:
+    if not 1 <= smallest <= largest:
+        raise InputError(f"chunk sizes: expected 1 ≤ smallest ≤ largest, found {smallest} and {largest}")
 
 
 def slice_of(table: pl.DataFrame, chunk: Chunk) -> pl.DataFrame:
@@ -97,3 +103,44 @@ def _end(starts: list[bool], first: int, smallest: int, largest: int, draw: rand
         return min(first + largest, total)
     whole = [end for end in fair if end == total or starts[end]]
     return min(whole or fair, key=lambda end: (abs(end - wanted), end))
+
+
+def stream(
+    log: LogTable, smallest: int, largest: int, seed: int, limit_per_source: int | None = None
+) -> Iterator[Chunk]:
+    """Cut a table on disk into the chunks that `cut` would give, holding only one flag a line in memory.
+
+    Args:
+        log: the table.
+        smallest: as in `cut`, and so are the others.
+        largest: lines.
+        seed: number.
+        limit_per_source: number.
+    """
+    _checked(smallest, largest)
+    names = Counter(PurePath(source).name for source in log.sources)
+    for source, total in log.lines_of.items():
+        if not total:
+            continue
+        name = PurePath(source).name
+        draw = random.Random(f"{seed}:{name}")
+        own = log.frame().filter(pl.col("source") == source)
+        starts = own.select(pl.col("event") == pl.col("line")).collect()["event"].to_list()
+        bounds = _bounds(starts, smallest, largest, draw)
+        if limit_per_source is not None and len(bounds) > limit_per_source:
+            bounds = sorted(draw.sample(bounds, limit_per_source))
+        label = name if names[name] == 1 else source
+        yield from _read(log, source, bounds, label)
+
+
+def _read(log: LogTable, source: str, bounds: list[tuple[int, int]], label: str) -> Iterator[Chunk]:
+    """The chunks of one source, reading shard after shard."""
+    texts: list[str] = []
+    at = 0
+    parts = (shard for shard in log.manifest.shards if log.sources[shard.source] == source)
+    for first, end in bounds:
+        while at + len(texts) < end:
+            texts += log.frame(chosen=[next(parts)]).select("text").collect()["text"].to_list()
+        del texts[: first - at]
+        at = first
+        yield Chunk(f"{label}:{first + 1}-{end}", source, first + 1, end, tuple(texts[: end - first]))

@@ -4,7 +4,11 @@ In a log whose lines have headers, a line without one continues the event before
 log without headers only lines that show it (indentation, parts of a Python or Java traceback) continue an event.
 """
 
+from dataclasses import dataclass
+
 import polars as pl
+
+from loglore.logs.headers import sample_step
 
 # Begins or continues a traceback, or is indented: never an event of its own when one precedes it.
 _CONTINUES = (
@@ -21,40 +25,96 @@ _PG_PART = r"^[^\[]*\[[0-9-]+\] (?:\S+ )?(?:DETAIL|HINT|QUERY|CONTEXT|STATEMENT|
 HEADER_SHARE = 0.5
 
 
-def join(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `event` (first line of the event) to the lines of one source and clear the level of continuing lines.
+@dataclass(frozen=True)
+class Carry:
+    """What the lines so far tell about the next ones of the same source, when it is read in blocks.
+
+    rows: the last two rows, `pid` filled forward. event: the event of the last line. inside: whether a traceback was
+    open before `rows`.
+    """
+
+    rows: pl.DataFrame
+    event: int
+    inside: bool
+
+
+def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None = None) -> pl.DataFrame:
+    """Add `event` (first line of the event) to lines of one source and clear the level of continuing lines.
 
     Args:
         frame: `line`, `text`, `layout`, `pid`, `level` of one source in line order.
+        headed: whether it is a log whose lines have headers; None finds out from the frame.
+        before: what `carry` returned for the lines before these; None at the start of a source.
     """
+    if headed is None:
+        headed = is_headed(frame.gather_every(sample_step(frame.height)))
+    whole, context = _with_context(frame, before)
     text = pl.col("text")
-    frame = frame.with_columns(
+    if headed:
+        continues = pl.col("bare") | _postgresql_part()
+    else:
+        whole = whole.with_columns(inside=_inside(before))
+        ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)
+        chained = pl.col("layout").shift(1).is_not_null() | text.shift(2).str.contains(_CHAIN)
+        continues = pl.col("bare") & (pl.col("blank") | ends | (pl.col("shown") & (~pl.col("traceback") | chained)))
+    continuing = whole.select(continues.fill_null(value=False).alias("continues"))["continues"].slice(context)
+    frame = whole.slice(context).with_columns(continuing)
+    first = pl.when(pl.col("continues") & (pl.col("line") > 1)).then(None).otherwise(pl.col("line"))
+    event = first.forward_fill()
+    return frame.with_columns(
+        event=event if before is None else event.fill_null(before.event),
+        level=pl.when("continues").then(None).otherwise("level"),
+    )
+
+
+def carry(frame: pl.DataFrame, before: Carry | None = None) -> Carry:
+    """What lines of a source and those before them tell about the next ones.
+
+    Args:
+        frame: lines that `join` returned, at least one.
+        before: what `join` was given for them.
+    """
+    whole, _ = _with_context(frame, before)
+    open_before = before.inside if before else False
+    if whole.height > 2:
+        open_before = bool(whole.head(whole.height - 2).select(_inside(before).last()).item())
+    rows = whole.with_columns(pl.col("pid").forward_fill()).tail(2).select(_CONTEXT)
+    return Carry(rows, int(frame["event"][-1]), open_before)
+
+
+def is_headed(frame: pl.DataFrame) -> bool:
+    """Whether at least `HEADER_SHARE` of the lines that are not blank or indented have a header (`text`, `layout`)."""
+    own = _marked(frame).filter(~pl.col("blank") & ~pl.col("shown"))
+    return own.height > 0 and int(own["bare"].sum()) <= own.height * (1 - HEADER_SHARE)
+
+
+_CONTEXT = ("line", "text", "layout", "pid")
+
+
+def _marked(frame: pl.DataFrame) -> pl.DataFrame:
+    text = pl.col("text")
+    return frame.with_columns(
         bare=pl.col("layout").is_null(),
         blank=text.str.contains(r"^\s*$"),
         shown=text.str.contains(_CONTINUES),
         traceback=text.str.contains(_TRACEBACK),
     )
-    own = frame.filter(~pl.col("blank") & ~pl.col("shown"))
-    headed = own.height > 0 and int(own["bare"].sum()) <= own.height * (1 - HEADER_SHARE)
-    if headed:
-        continues = pl.col("bare") | _postgresql_part()
-    else:
-        frame = frame.with_columns(inside=_inside_traceback())
-        ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)
-        chained = pl.col("layout").shift(1).is_not_null() | text.shift(2).str.contains(_CHAIN)
-        continues = pl.col("bare") & (pl.col("blank") | ends | (pl.col("shown") & (~pl.col("traceback") | chained)))
-    frame = frame.with_columns(continues=continues.fill_null(value=False))
-    first = pl.when(pl.col("continues") & (pl.col("line") > 1)).then(None).otherwise(pl.col("line"))
-    return frame.with_columns(
-        event=first.forward_fill(),
-        level=pl.when("continues").then(None).otherwise("level"),
-    )
 
 
-def _inside_traceback() -> pl.Expr:
+def _with_context(frame: pl.DataFrame, before: Carry | None) -> tuple[pl.DataFrame, int]:
+    """The lines, marked, with the few before them in front; and how many those are."""
+    if before is None:
+        return _marked(frame), 0
+    kinds = {name: frame.schema[name] for name in _CONTEXT}
+    context = before.rows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
+    return _marked(pl.concat([context, frame], how="diagonal")), context.height
+
+
+def _inside(before: Carry | None) -> pl.Expr:
     """True on the lines of a traceback: from its first line over the indented ones that follow."""
-    block = (~pl.col("shown") | pl.col("traceback")).cum_sum()
-    return pl.col("traceback").any().over(block) & pl.col("shown")
+    starts = ~pl.col("shown") | pl.col("traceback")
+    opened = pl.when(starts).then("traceback").forward_fill().fill_null(before.inside if before else False)
+    return opened & pl.col("shown")
 
 
 def _postgresql_part() -> pl.Expr:

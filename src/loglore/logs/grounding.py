@@ -11,34 +11,60 @@ sentence is taken; what cannot be bound to something countable or findable is `u
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import polars as pl
 
-from loglore.logs.claims import Claim, sentences
+from loglore.logs.claims import Claim, Sentence, claim, sentences
 from loglore.logs.counting import judge_counts, judge_order
+from loglore.logs.disk_lookup import TableIndex, TooManyError
 from loglore.logs.judges import judge_entities, judge_lines, judge_quotes, judge_times
 from loglore.logs.lookup import LogIndex
+from loglore.logs.table import LogTable
 
-__all__ = ["Claim", "LogIndex", "check", "tally"]
+__all__ = ["Claim", "LogIndex", "check", "index_of", "tally"]
 
-_JUDGES = (judge_quotes, judge_lines, judge_entities, judge_times, judge_counts, judge_order)
+_Judge = Callable[[Sentence, LogIndex], Iterator[Claim]]
+# Each judge with what it judges: attribute of a sentence and kind of claim.
+_JUDGES: tuple[tuple[_Judge, str, str], ...] = (
+    (judge_quotes, "quotes", "quote"),
+    (judge_lines, "lines", "line"),
+    (judge_entities, "entities", "entity"),
+    (judge_times, "times", "time"),
+    (judge_counts, "counts", "count"),
+    (judge_order, "", "order"),
+)
 
 
-def check(text: str, log: pl.DataFrame | LogIndex) -> list[Claim]:
+def check(text: str, log: pl.DataFrame | LogIndex | LogTable) -> list[Claim]:
     """Check what a text says about a log.
 
     Args:
         text: an answer in English or Japanese, plain or Markdown.
         log: a log table (read, mined, or a slice of one: line numbers are those of the file), or its `LogIndex` when
-            several texts are checked against one log. Template ids (`T12`) are known only in a mined table.
+            several texts are checked against one log, or a table on disk. Template ids (`T12`) are known only in a
+            mined table. What stands in too many lines of a table on disk to be looked at is unverifiable.
 
     Returns:
         The claims, by position in the text.
     """
-    index = log if isinstance(log, LogIndex) else LogIndex(log)
-    found = [claim for sentence in sentences(text) for judge in _JUDGES for claim in judge(sentence, index)]
+    index = index_of(log)
+    found = [each for sentence in sentences(text) for judge in _JUDGES for each in _judged(sentence, index, *judge)]
     return sorted(found, key=lambda claim: (claim.start, claim.end))
+
+
+def index_of(log: pl.DataFrame | LogIndex | LogTable) -> LogIndex:
+    """The look-ups of a log, in memory or on disk."""
+    if isinstance(log, LogTable):
+        return TableIndex(log)
+    return log if isinstance(log, LogIndex) else LogIndex(log)
+
+
+def _judged(sentence: Sentence, index: LogIndex, judge: _Judge, mentions: str, kind: str) -> list[Claim]:
+    try:
+        return list(judge(sentence, index))
+    except TooManyError:
+        return [claim(one, kind, "unverifiable") for one in (getattr(sentence, mentions) if mentions else ())]
 
 
 def tally(claims: Iterable[Claim]) -> dict[str, int]:

@@ -5,15 +5,16 @@ larger than the sample a layout that the sample lacks is missed, so the sample i
 """
 
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import polars as pl
 
 from loglore.logs import levels, timestamps
-from loglore.logs.layouts import LAYOUTS, expression
+from loglore.logs.layouts import LAYOUTS, expression, header, opening
 from loglore.logs.patterns import expand
 
-SAMPLE_LINES = 4000
+SAMPLE_LINES = 8192
 FEW_LINES = 300
 LONGEST_HEADER = 500
 FIELDS = ("time", "host", "pid", "level", "priority", "component", "lead", "message")
@@ -21,26 +22,52 @@ COLUMNS = ("row", "text", "message", "time", "yearless", "level", "component", "
 _NO_TIME = (pl.lit(None, dtype=pl.Datetime("us")).alias("time"), pl.lit(value=False).alias("yearless"))
 
 
-def parse(text: pl.Series) -> pl.DataFrame:
+def sample_step(lines: int) -> int:
+    """Which lines of a source tell its layouts: every first, second, fourth, … so that at most `SAMPLE_LINES` do.
+
+    Powers of two, so that a stream of unknown length can thin its sample out as it goes and end with the same lines.
+    """
+    step = 1
+    while (lines + step - 1) // step > SAMPLE_LINES:
+        step *= 2
+    return step
+
+
+def parse(text: pl.Series, layouts: Sequence[str] | None = None) -> pl.DataFrame:
     """Split lines into header fields and message.
 
     Args:
         text: the lines of one source, in order.
+        layouts: names of the layouts that may occur, in the order of `LAYOUTS`; None finds them in a sample.
 
     Returns:
         One row a line: `text`, `message`, `time`, `yearless`, `level`, `component`, `host`, `pid`, `layout` (null: no
         header found; then `message` is the text).
     """
     frame = pl.DataFrame({"text": text}).with_row_index("row")
-    step = max(1, frame.height // SAMPLE_LINES)
-    sample = frame.gather_every(step)
-    sample = _assign(sample, _possible(sample["text"]))
-    present = set(sample["layout"].drop_nulls())
-    chosen = [name for name in LAYOUTS if name in present]
-    assigned = sample if step == 1 else _assign(frame, chosen)
+    if layouts is None:
+        step = sample_step(frame.height)
+        sample = frame.gather_every(step)
+        sample = _assign(sample, _possible(sample["text"]))
+        chosen = present(sample)
+        assigned = sample if step == 1 else _assign(frame, chosen)
+    else:
+        chosen = list(layouts)
+        assigned = _assign(frame, chosen)
     parts = [_fields(assigned.filter(pl.col("layout") == name), name) for name in chosen]
     parts.append(_plain(assigned.filter(pl.col("layout").is_null())))
     return pl.concat(parts).sort("row").drop("row")
+
+
+def present(frame: pl.DataFrame) -> list[str]:
+    """The layouts that occur in a frame with the column `layout`, in the order of `LAYOUTS`."""
+    return ordered(frame["layout"].drop_nulls())
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Layouts in the order of `LAYOUTS`, each once; names of other shapes are left out."""
+    found = set(names)
+    return [name for name in LAYOUTS if name in found]
 
 
 def place_years(table: pl.DataFrame) -> pl.DataFrame:
@@ -62,7 +89,7 @@ def _possible(text: pl.Series) -> list[str]:
     if len(text) > FEW_LINES:
         return list(LAYOUTS)
     lines = [line[:LONGEST_HEADER] for line in text]
-    return [name for name, header in _headers().items() if any(header.match(line) for line in lines)]
+    return [name for name, opens in _headers().items() if any(opens.match(line) for line in lines)]
 
 
 @cache
@@ -74,7 +101,7 @@ def _assign(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """Name for each line the first layout that matches it; lines already taken are not tried again."""
     rest, taken = frame, []
     for name in names:
-        matches = rest["text"].str.contains(expression(name))
+        matches = rest["text"].str.contains(opening(name))
         if matches.any():
             taken.append(rest.filter(matches).with_columns(layout=pl.lit(name)))
             rest = rest.filter(~matches)
@@ -83,7 +110,11 @@ def _assign(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
 
 
 def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
-    groups = part["text"].str.extract_groups(expression(name)).struct.unnest()
+    groups = part["text"].str.extract_groups(header(name) or expression(name)).struct.unnest()
+    if "header" in groups.columns:
+        groups = groups.with_columns(
+            message=part["text"].to_frame().select(pl.col("text").str.strip_prefix(groups["header"]))["text"]
+        )
     missing = [field for field in FIELDS if field not in groups.columns]
     groups = groups.with_columns(pl.lit(None, dtype=pl.String).alias(field) for field in missing)
     kind = LAYOUTS[name].time

@@ -8,6 +8,7 @@ before the time that belongs to the message (the client address of an access log
 A new layout is one line here and one example line in `tests/logs/test_reader.py`.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -150,3 +151,22 @@ LAYOUTS = {layout.name: layout for layout in _LISTED}
 def expression(name: str) -> str:
     """The regular expression of a layout, for Python and Rust: header groups, then `message` up to the line's end."""
     return rf"^{expand(LAYOUTS[name].pattern)}(?P<message>{LAYOUTS[name].message})$"
+
+
+@cache
+def opening(name: str) -> str:
+    """An expression that the same lines match as `expression`, without groups and without a look at the whole line."""
+    if LAYOUTS[name].message != ".*":
+        return expression(name)
+    return "^" + re.sub(r"\(\?P<\w+>", "(?:", expand(LAYOUTS[name].pattern))
+
+
+@cache
+def header(name: str) -> str | None:
+    """An expression of the header alone, with its groups and as a whole in the group `header`.
+
+    None where the message decides, too. Groups are what costs most in a regular expression, the more the longer the
+    text they are in: the message is cut off with the header's length instead.
+    """
+    layout = LAYOUTS[name]
+    return rf"^(?P<header>{expand(layout.pattern)})" if layout.message == ".*" else None

@@ -1,15 +1,24 @@
-"""Look up in a log what a text mentions: phrases, entities, times, templates, levels. Facts only, no judgement."""
+"""Look up in a log what a text mentions: phrases, entities, times, templates, levels. Facts only, no judgement.
+
+`LogIndex` works on a table in memory; `disk_lookup.TableIndex` has the same interface for a table on disk. What they
+share says which words every line that is looked for must hold, so that an index of words can leave out the others.
+"""
 
 import re
+import string
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
 import polars as pl
 
+from loglore.logs.query import Term
+
 Place = tuple[str, int]
 _WILDCARDS = re.compile(r"<\*>|<[A-Za-z_][\w -]*>|\{[A-Za-z_][\w -]*\}|\.{3}|…|\[\.\.\.\]|%[sd]\b")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
 LONGEST_CLOSE = 400
+_ALNUM = string.ascii_lowercase + string.digits + "."
 
 
 class LogIndex:
@@ -48,15 +57,17 @@ class LogIndex:
         """Lines that contain a phrase, whatever its case and spacing; `<*>`, `…`, `<name>`, `{name}` stand for text."""
         if not fold(phrase):
             return ()
-        exact = self._places(pl.col("folded").str.contains(fold(phrase), literal=True))
+        exact = self._places(pl.col("folded").str.contains(fold(phrase), literal=True), inner_words(fold(phrase)))
         if exact:
             return exact
-        parts = [_SPECIAL.sub(r"\\\1", fold(part)) for part in _WILDCARDS.split(phrase)]
+        pieces = [fold(part) for part in _WILDCARDS.split(phrase)]
+        parts = [_SPECIAL.sub(r"\\\1", piece) for piece in pieces]
         if len(parts) > 1 and any(len(part) >= 3 for part in parts):
-            return self._places(pl.col("folded").str.contains(".*?".join(parts)))
+            words = [word for piece in pieces for word in inner_words(piece)]
+            return self._places(pl.col("folded").str.contains(".*?".join(parts)), words)
         trimmed = fold(phrase).rstrip(".,;:!")
         if trimmed and trimmed != fold(phrase):
-            return self._places(pl.col("folded").str.contains(trimmed, literal=True))
+            return self._places(pl.col("folded").str.contains(trimmed, literal=True), inner_words(trimmed))
         return ()
 
     def _find_entity(self, value: str) -> tuple[Place, ...]:
@@ -64,22 +75,22 @@ class LogIndex:
         escaped = _SPECIAL.sub(r"\\\1", value.lower())
         end = r"(?:$|[^\w.]|\.(?:$|[^\w]))" if re.search(r"\w$", value) else ""
         start = r"(?:^|[^\w.])" if re.match(r"\w", value) else ""
-        return self._places(pl.col("folded").str.contains(start + escaped + end))
+        return self._places(pl.col("folded").str.contains(start + escaped + end), Term(value.lower()).words())
 
     def find_number(self, value: str) -> tuple[Place, ...]:
         """Lines with a whole number in their text or as their pid."""
-        return self._places(pl.col("folded").str.contains(rf"(?:^|[^\w.]|_){value}(?:$|[^\w.]|_|\.(?:$|[^0-9]))"))
+        whole = rf"(?:^|[^\w.]|_){value}(?:$|[^\w.]|_|\.(?:$|[^0-9]))"
+        return self._places(pl.col("folded").str.contains(whole), Term(value).words())
 
     def find_code(self, number: int) -> tuple[Place, ...]:
         """Lines that mention line `number` of a program or file: `app.py", line 42`, `nginx.conf:42`."""
-        return self._places(pl.col("folded").str.contains(rf"(?:\bline |\.[a-z]{{1,5}}:){number}(?:$|[^0-9])"))
+        named = rf"(?:\bline |\.[a-z]{{1,5}}:){number}(?:$|[^0-9])"
+        return self._places(pl.col("folded").str.contains(named), Term(str(number), prefix=True).words())
 
     def find_time(self, day: str | None, clock: str) -> tuple[Place, ...]:
         """Lines whose text has the clock time (to the precision given), or whose time has it in UTC."""
+        found = written_clock(clock)
         text = clock.replace(",", ".")
-        digits = "0?" + _SPECIAL.sub(r"\\\1", text.lstrip("0") if text[0] == "0" and text[1] != ":" else text)
-        digits = digits.replace(r"\.", "[.,]")
-        found = pl.col("folded").str.contains(rf"(?:^|[^0-9]){digits}(?:$|[^0-9:])")
         moment = pl.col("time").dt.strftime("%H:%M:%S%.6f").str.starts_with(text.zfill(8) if "." not in text else text)
         if day is not None:
             moment &= pl.col("time").dt.strftime("%Y-%m-%d") == day
@@ -111,24 +122,47 @@ class LogIndex:
 
     def closest(self, phrase: str) -> tuple[float, str, Place]:
         """The stretch of a line that is most like a phrase: similarity 0–1, the stretch, its place."""
-        from rapidfuzz import fuzz, process
-
-        distinct = self._distinct
-        wanted = fold(phrase)[:LONGEST_CLOSE]
-        best: Any = process.extractOne(wanted, distinct["folded"].to_list(), scorer=fuzz.partial_ratio, score_cutoff=50)
-        if best is None or len(best[0]) < len(wanted) / 2:
-            return 0.0, "", ("", 0)
-        found = fuzz.partial_ratio_alignment(wanted, best[0])
-        row = distinct.row(best[2], named=True)
-        stretch = best[0][found.dest_start : found.dest_end] if found else best[0]
-        return best[1] / 100, stretch, (row["source"], row["line"])
+        return closest_of(self._distinct, phrase)
 
     @cached_property
     def _distinct(self) -> pl.DataFrame:
         return self.table.filter(pl.col("folded") != "").unique("folded", keep="first", maintain_order=True)
 
-    def _places(self, condition: pl.Expr) -> tuple[Place, ...]:
+    def _places(self, condition: pl.Expr, words: Sequence[str] = ()) -> tuple[Place, ...]:
+        """Places of the rows that meet a condition, all of which have the words (FTS5 expressions)."""
         return tuple(self.table.filter(condition).select("source", "line").iter_rows())
+
+
+def closest_of(distinct: pl.DataFrame, phrase: str) -> tuple[float, str, Place]:
+    """The stretch of one of some folded lines (`folded`, `source`, `line`) that is most like a phrase."""
+    from rapidfuzz import fuzz, process
+
+    wanted = fold(phrase)[:LONGEST_CLOSE]
+    best: Any = process.extractOne(wanted, distinct["folded"].to_list(), scorer=fuzz.partial_ratio, score_cutoff=50)
+    if best is None or len(best[0]) < len(wanted) / 2:
+        return 0.0, "", ("", 0)
+    found = fuzz.partial_ratio_alignment(wanted, best[0])
+    row = distinct.row(best[2], named=True)
+    stretch = best[0][found.dest_start : found.dest_end] if found else best[0]
+    return best[1] / 100, stretch, (row["source"], row["line"])
+
+
+def written_clock(clock: str) -> pl.Expr:
+    """Whether a folded line has a clock time in its text."""
+    text = clock.replace(",", ".")
+    digits = "0?" + _SPECIAL.sub(r"\\\1", text.lstrip("0") if text[0] == "0" and text[1] != ":" else text)
+    digits = digits.replace(r"\.", "[.,]")
+    return pl.col("folded").str.contains(rf"(?:^|[^0-9]){digits}(?:$|[^0-9:])")
+
+
+def inner_words(phrase: str) -> list[str]:
+    """Words that a line with this phrase has: not its first and last, which may be parts of longer ones.
+
+    >>> inner_words("fused by 10.0.0.5 at po")
+    ['"by"', '"10"', '"0"', '"5"', '"at"', '"10z0z0z5"', '"po" *']
+    """
+    inner = phrase.lstrip(_ALNUM)
+    return Term(inner, prefix=True).words() if inner else []
 
 
 def fold(text: str) -> str:

@@ -65,7 +65,7 @@ RULES = (
         r"(^|[\s\[(=,])(?:(?:[0-9A-Fa-f]{1,4}:){3,7}[0-9A-Fa-f]{1,4}|(?:[0-9A-Fa-f]{1,4}:){1,6}(?::[0-9A-Fa-f]{1,4}){1,6}|(?:[0-9A-Fa-f]{1,4}:){3,7}:|::1)([\s\]),]|$)",
         "${1}{}${2}",
     ),
-    Rule("host", r"\b(?:[a-z0-9][a-z0-9-]*\.){2,}[a-z]{2,}(:[0-9]{2,5})\b", "{}${1}"),
+    Rule("host", r"(?-u:\b)(?:[a-z0-9][a-z0-9-]*\.){2,}[a-z]{2,}(:[0-9]{2,5})(?-u:\b)", "{}${1}"),
     Rule(
         "host",
         _START + r"(?:[A-Za-z0-9][A-Za-z0-9_-]*\.)+(?:" + _TOP + r")([\s=:,;|'\")\]>}]|\.(?:\s|$)|$)",
@@ -76,7 +76,8 @@ RULES = (
     Rule("path", _START + r"(?:\.{0,2}|~)/[\w.@+%~-][^\s\"'<>|;,()\[\]:{}=]*", "${1}{}"),
     Rule("hex", r"\b0[xX][0-9A-Fa-f]+\b"),
     Rule("number", r"[\x{e0f1}\x{e0f2}]?\b[0-9]+(?:\.[0-9]+)*(?:ms|us|ns|s|m|h|d|[kKMGT]i?[Bb]?|B)?\b"),
-    Rule("hex", r"\b(?:[0-9a-f]{8,}|[0-9A-F]{6,})\b"),
+    # ASCII borders: marks are no ASCII; with borders of Unicode words among them this rule took a fifth of the time.
+    Rule("hex", r"(?-u:\b)(?:[0-9a-f]{8,}|[0-9A-F]{6,})(?-u:\b)"),
 )
 TYPES = tuple(dict.fromkeys(rule.type for rule in RULES))
 MARKS = {kind: chr(_FIRST_MARK + number) for number, kind in enumerate(TYPES)}

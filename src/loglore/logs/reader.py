@@ -154,6 +154,10 @@ _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+# Suffixes of compressed files.
+COMPRESSED = tuple(_DECOMPRESS)
+
+
 def _parse(lines: list[str], source: str) -> pl.DataFrame:
     frame = headers.parse(pl.Series("text", lines, dtype=pl.String))
     frame = frame.with_columns(source=pl.lit(source), line=pl.int_range(1, len(lines) + 1, dtype=pl.Int64))

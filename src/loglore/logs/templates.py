@@ -98,17 +98,21 @@ def mine(table: pl.DataFrame) -> Mined:
         The table with `template` and `key`, and the templates. Templates span sources: the same message in two files
         has one id.
     """
-    messages = table.select("message").unique(maintain_order=True)
-    messages = messages.with_columns(plain=pl.col("message").str.replace_all(SEPARATORS, " "))
-    messages = messages.filter(pl.col("plain").str.contains(r"\S"))
-    messages = messages.select("message", masked=mask(pl.col("plain")).str.strip_chars_end())
+    messages = masked_messages(table["message"])
     distinct = messages["masked"].unique(maintain_order=True).to_list()
-    shapes = dict(zip(distinct, _shapes(distinct), strict=True))
     texts = pl.DataFrame(
-        {"masked": list(shapes), "shape": list(shapes.values())}, schema={"masked": pl.String, "shape": pl.String}
+        {"masked": distinct, "shape": shapes(distinct)}, schema={"masked": pl.String, "shape": pl.String}
     )
     shaped = table.join(messages.join(texts, on="masked", how="left"), on="message", how="left", maintain_order="left")
     return _number(shaped.drop("masked"))
+
+
+def masked_messages(messages: pl.Series) -> pl.DataFrame:
+    """The distinct messages that are not blank, by first appearance: `message`, `masked` (see `masking.mask`)."""
+    frame = messages.alias("message").to_frame().unique(maintain_order=True)
+    frame = frame.with_columns(plain=pl.col("message").str.replace_all(SEPARATORS, " "))
+    frame = frame.filter(pl.col("plain").str.contains(r"\S"))
+    return frame.select("message", masked=mask(pl.col("plain")).str.strip_chars_end())
 
 
 def group(masked: Sequence[str]) -> list[int]:
@@ -119,17 +123,17 @@ def group(masked: Sequence[str]) -> list[int]:
     return [drain.add_log_message(text)[0].cluster_id for text in masked]
 
 
-def _shapes(masked: list[str]) -> list[str]:
-    """The common masked text of each message's group."""
+def shapes(masked: list[str]) -> list[str]:
+    """The common masked text of the group of each message; the messages are distinct and in order of appearance."""
     groups = group(masked)
     members: dict[int, list[str]] = {}
     for number, text in zip(groups, masked, strict=True):
         members.setdefault(number, []).append(text)
-    shapes: dict[str, str] = {}
+    found: dict[str, str] = {}
     for texts in members.values():
         for part in _split(texts):
-            shapes.update(dict.fromkeys(part, _merge(part).replace(GUARD, "")))
-    return [shapes[text] for text in masked]
+            found.update(dict.fromkeys(part, _merge(part).replace(GUARD, "")))
+    return [found[text] for text in masked]
 
 
 def _split(texts: list[str]) -> list[list[str]]:
@@ -205,8 +209,7 @@ def _last_border(text: str) -> int:
 
 def _number(shaped: pl.DataFrame) -> Mined:
     """Give each template text its id by first appearance, and count."""
-    texts = pl.col("shape").str.replace_all(f"(?:{_MARK.pattern})+", WILDCARD)
-    shaped = shaped.with_columns(shape_text=texts)
+    shaped = shaped.with_columns(shape_text=text_of(pl.col("shape")))
     known = shaped.filter(pl.col("shape").is_not_null())
     found = known.group_by("shape_text", maintain_order=True).agg(
         pl.col("shape").unique(maintain_order=True),
@@ -219,9 +222,9 @@ def _number(shaped: pl.DataFrame) -> Mined:
     templates = [
         Template(
             id=f"T{number}",
-            key=hashlib.sha256(row["shape_text"].encode()).hexdigest()[:16],
+            key=key_of(row["shape_text"]),
             text=row["shape_text"],
-            variables=_types(row["shape"]),
+            variables=types_of(row["shape"]),
             count=row["count"],
             source=row["source"],
             first=row["first"],
@@ -242,7 +245,17 @@ def _number(shaped: pl.DataFrame) -> Mined:
     return Mined(table, templates)
 
 
-def _types(shapes: list[str]) -> tuple[str, ...]:
+def text_of(shape: pl.Expr) -> pl.Expr:
+    """Template texts of shapes: marks become `<*>`."""
+    return shape.str.replace_all(f"(?:{_MARK.pattern})+", WILDCARD)
+
+
+def key_of(text: str) -> str:
+    """The key of a template text: 16 hex digits of its sha256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def types_of(shapes: list[str]) -> tuple[str, ...]:
     """The type of each wildcard: the one that all shapes of a template agree on, otherwise `text`."""
     columns = zip(*(re.findall(f"{_MARK.pattern}+", shape) for shape in shapes), strict=True)
     return tuple(_type(set(column)) for column in columns)

@@ -52,6 +52,16 @@ def parse(texts: pl.Series, kind: str) -> pl.DataFrame:
         `time` (naive datetime in µs; year `UNKNOWN_YEAR` where the text has none; null where the text is no valid
         time, such as 30 February) and `yearless` (bool).
     """
+    distinct = texts.unique(maintain_order=True)
+    if len(distinct) * 2 > len(texts):
+        return _parse(texts, kind)
+    # Many lines share a second: each text is parsed once.
+    known = _parse(distinct, kind).with_columns(text=distinct)
+    lines = texts.alias("text").to_frame()
+    return lines.join(known, on="text", how="left", nulls_equal=True, maintain_order="left").drop("text")
+
+
+def _parse(texts: pl.Series, kind: str) -> pl.DataFrame:
     pattern, letters = KINDS[kind]
     groups = texts.str.extract_groups(pattern).struct.rename_fields(list(letters)).struct.unnest()
     if "e" in letters:

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 PLAIN_INTERVAL_S = 10.0
@@ -71,3 +71,20 @@ def _plain(label: str, total: float, unit: str, done: float) -> Tick:
         print(text.rstrip(), file=sys.stderr, flush=True)
 
     return tick
+
+
+@contextlib.contextmanager
+def indexing_bar() -> Iterator[Callable[[float, float], None]]:
+    """Progress of reading a log, in megabytes; the bar opens at the first report, which has the total."""
+    with contextlib.ExitStack() as stack:
+        tick: Tick | None = None
+        before = 0.0
+
+        def report(done: float, total: float) -> None:
+            nonlocal tick, before
+            if tick is None:
+                tick = stack.enter_context(track("Index the log", total / 1e6, "MB"))
+            tick((done - before) / 1e6)
+            before = done
+
+        yield report
