@@ -3,6 +3,7 @@
 import ipaddress
 import re
 import uuid
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from loglore.logs.masking import MARKS, TYPE_OF, mask
 from loglore.logs.patterns import expand
-from loglore.logs.reader import table_of
-from loglore.logs.templates import Mined, mine
+from loglore.logs import variables
+from loglore.logs.reader import read_table, table_of
+from loglore.logs.templates import Mined, masked_messages, mine
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "logs"
 
 
 def mined(*lines: str) -> Mined:
@@ -126,6 +130,12 @@ def masked(text: str) -> str:
         ("org.apache.hadoop.Foo at Main.java:12", "org.apache.hadoop.Foo at Main.java:<number>"),
         ("eth0 and IPv6 stay", "eth0 and IPv6 stay"),
         ("facade decade", "facade decade"),
+        ("job_1445144423722_0020Job and task_1445_0020_m_000001 done", "job_<id>Job and task_<id> done"),
+        ("Old: msra-sa-41/10.190.173.170:9000 New: /10.0.0.1", "Old: <ip>:<number> New: /<ip>"),
+        ("no 'such thing' as \"a quote\", it's", "no '<quoted>' as \"<quoted>\", it's"),
+        ('{"key": "some words", "n": 7}', '{"key": "<quoted>", "n": <number>}'),
+        ("relation \"10.0.0.1\" and 'order 7 of'", "relation \"<ip>\" and 'order <number> of'"),
+        ("注文7件を10.0.0.1から受信", "注文<number>件を<ip>から受信"),
     ],
 )
 def test_masks(text: str, expected: str) -> None:
@@ -160,3 +170,106 @@ def test_marks_are_single_private_characters() -> None:
 def test_nothing_to_mine() -> None:
     assert mined().templates == []
     assert mined("", "   ").table["template"].to_list() == [None, None]
+
+
+def oracle_groups(masked: list[str]) -> list[int]:
+    """Drain3's own groups, its published settings, the marks spelled as words."""
+    from drain3.drain import Drain
+
+    drain = Drain(depth=4, sim_th=0.4, max_children=100)
+    spelled = [re.sub("[" + "".join(TYPE_OF) + "]", lambda mark: f"<:{TYPE_OF[mark[0]]}:>", text) for text in masked]
+    return [drain.add_log_message(text)[0].cluster_id for text in spelled]
+
+
+@settings(max_examples=60)
+@given(MESSAGES)
+@example(["a b c d", "a x c d", "a y z d", "10.0.0.1 b", "b 7 7", "b ok 7", "ok", "ok ok"])
+def test_drain_groups_distinct_lines_as_drain3_does(lines: list[str]) -> None:
+    found = mine(table_of(lines), "drain")
+    pairs = masked_messages(found.table["message"])
+    distinct = pairs["masked"].unique(maintain_order=True).to_list()
+    wanted = dict(zip(distinct, oracle_groups(distinct), strict=True))
+    of_message = dict(found.table.select("message", "template").iter_rows())
+    ours: dict[str, set[int]] = {}
+    for message, text in pairs.iter_rows():
+        ours.setdefault(of_message[message], set()).add(wanted[text])
+    assert all(len(groups) == 1 for groups in ours.values())
+    assert len({group for groups in ours.values() for group in groups}) == len(ours) == len(found.templates)
+    assert len({template.key for template in found.templates}) == len(found.templates)
+    for row in found.table.filter(pl.col("template").is_not_null()).iter_rows(named=True):
+        assert found.by_id[row["template"]].values(row["message"]) is not None
+
+
+def test_drain_on_the_examples() -> None:
+    table = read_table([EXAMPLES / name for name in ("sshd.log", "nginx-error.log", "postgresql.log")])
+    found = mine(table, "drain")
+    pairs = masked_messages(table["message"])
+    distinct = pairs["masked"].unique(maintain_order=True).to_list()
+    wanted = pl.DataFrame({"masked": distinct, "group": oracle_groups(distinct)})
+    both = found.table.join(pairs, on="message").join(wanted, on="masked").select("template", "group").unique()
+    assert both["template"].n_unique() == both["group"].n_unique() == both.height
+
+
+def test_times_of_templates() -> None:
+    found = mined("2026-11-22 10:00:05 INFO a: up 1", "2026-11-22 10:00:02 INFO a: up 2", "no time")
+    up, plain = found.templates
+    assert (str(up.first_time), str(up.last_time)) == ("2026-11-22 10:00:02", "2026-11-22 10:00:05")
+    assert (plain.first_time, plain.last_time) == (None, None)
+
+
+def test_a_name_in_front_is_a_variable_when_it_has_many_values() -> None:
+    tail = "told me to run this job now"
+    names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+    assert texts(*(f"{name} {tail}" for name in names)) == [f"<*> {tail}"]
+    assert len(texts(*(f"{name} startup succeeded" for name in names))) == 6
+
+
+def test_numbered_names_and_values_set_apart() -> None:
+    assert texts(*(f"link of eth{number} is up again" for number in "012")) == ["link of eth<*> is up again"]
+    assert texts("state of unit [alpha] is unknown now", "state of unit [beta] is unknown now") == [
+        "state of unit [<*>] is unknown now"
+    ]
+    assert texts("login from rhost=10.0.0.1 failed twice", "login from rhost=10.0.0.1.dsl.x failed twice") == [
+        "login from rhost=<*> failed twice"
+    ]
+
+
+def expected_variables(found: Mined) -> list[list[dict[str, str]] | None]:
+    wanted: list[list[dict[str, str]] | None] = []
+    for row in found.table.iter_rows(named=True):
+        values = found.by_id[row["template"]].values(row["message"]) if row["template"] else None
+        wanted.append(None if values is None else [{"type": kind, "value": value} for kind, value in values])
+    return wanted
+
+
+@settings(max_examples=40)
+@given(MESSAGES | st.lists(st.text(max_size=40).filter(lambda text: "\n" not in text), max_size=12))
+@example(["a \x1c b 7", "  a  10.0.0.1\t[x] ", "(a|b) $5 ^ 7"])
+def test_variables_of_lines_are_those_of_their_templates(lines: list[str]) -> None:
+    found = mined(*lines)
+    values = variables.of_lines(found)
+    assert values.dtype == variables.VARIABLES
+    if not any("<*>" in line for line in lines):
+        assert values.to_list() == expected_variables(found)
+
+
+@pytest.mark.parametrize("name", ["sshd.log", "nginx-access.log", "haproxy.log", "postgresql.log"])
+def test_variables_of_the_examples(name: str) -> None:
+    found = mine(read_table([EXAMPLES / name]))
+    assert variables.of_lines(found).to_list() == expected_variables(found)
+
+
+def test_variables_have_the_form_of_their_type() -> None:
+    line = 'user "eve b" at 10.0.0.7:80 ran job_1445144423722_0020_m_01 in 12ms from /tmp/a with 0x1f'
+    assert variables.of_lines(mined(line, "")).to_list() == [
+        [
+            {"type": "quoted", "value": "eve b"},
+            {"type": "ip", "value": "10.0.0.7"},
+            {"type": "number", "value": "80"},
+            {"type": "id", "value": "1445144423722_0020_m_01"},
+            {"type": "number", "value": "12ms"},
+            {"type": "path", "value": "/tmp/a"},
+            {"type": "hex", "value": "0x1f"},
+        ],
+        None,
+    ]

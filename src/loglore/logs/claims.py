@@ -1,6 +1,7 @@
 """A claim with its verdict, and the sentence it stands in: what a judge looks at around a mention."""
 
 import re
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,11 @@ from loglore.logs.mentions import Mention
 MOST_LINES = 100
 # How far from a mention its context is looked at; keeps a sentence of any length linear.
 WINDOW = 300
+
+# Stand-ins for mentions in a sentence's skeleton.
+SLOTS = {"subject": "\ue200", "time": "\ue201", "line": "\ue202", "count": "\ue203"}
+_SLOT_LETTERS = "".join(SLOTS.values())
+_AROUND = re.compile(rf"[\"'`*“”]{{0,3}}([{_SLOT_LETTERS}])[\"'`*“”]{{0,3}}")
 
 _HEADING = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t].*|\*\*[^*]+\*\*:?|(?:[A-Z][\w'-]* ){0,5}[A-Z][\w'-]*:)[ \t]*$", re.MULTILINE
@@ -35,7 +41,7 @@ _ADVICE = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9_./-]{4,}|[0-9]{2,}")
 _NEGATION = re.compile(
-    r"(?i)\b(?:no|not|never|none|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b|ありません|ない"
+    r"(?i)\b(?:no|not|never|none|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b|ありません|ません|ない|なし"
 )
 
 
@@ -43,7 +49,7 @@ _NEGATION = re.compile(
 class Claim:
     """One checkable statement: characters `start`:`end` of the text.
 
-    kind: `line`, `quote`, `entity`, `count`, `time` or `order`. source: the log that decides it ("" when none does).
+    kind: `line`, `quote`, `entity`, `count`, `time`, `order` or `cause`. source: the log that decides it ("" when none does).
     verdict: `supported`, `contradicted` or `unverifiable`. lines: the log's lines that decide it, at most
     `MOST_LINES`. actual: what the log says instead, when contradicted.
     """
@@ -93,6 +99,30 @@ class Sentence:
         found = (*self.quotes, *self.entities, *self.times, *self.templates)
         return tuple(sorted(found, key=lambda mention: mention.start))
 
+    @cached_property
+    def skeleton(self) -> tuple[str, tuple[Mention, ...]]:
+        """The sentence with one `SLOTS` character for each mention, and the mentions in that order.
+
+        Grammar is read off this text: it has no words of the log in it.
+        """
+        ranked = [(SLOTS["line"], self.lines), (SLOTS["count"], self.counts), (SLOTS["time"], self.times)]
+        ranked += [(SLOTS["subject"], (*self.quotes, *self.entities, *self.templates))]
+        marked = sorted(((one.start, slot, one) for slot, of_kind in ranked for one in of_kind), key=lambda it: it[0])
+        parts, position = [], self.start
+        for start, slot, one in marked:
+            parts += [self.text[position:start], slot]
+            position = one.end
+        parts.append(self.text[position : self.end])
+        text = "".join(parts)
+        # The marks around a quote or an entity say nothing.
+        return _AROUND.sub(r"\1", text), tuple(one for _, _, one in marked)
+
+    def slots(self, kind: str) -> tuple[Mention, ...]:
+        """The mentions of one kind of slot, in reading order."""
+        text, marked = self.skeleton
+        order = [letter for letter in text if letter in _SLOT_LETTERS]
+        return tuple(one for letter, one in zip(order, marked, strict=True) if letter == SLOTS[kind])
+
     def before(self, mention: Mention) -> str:
         """The sentence's text before a mention, quotes blanked; the last `WINDOW` characters of it."""
         return self.plain[max(0, mention.start - self.start - WINDOW) : mention.start - self.start]
@@ -131,11 +161,16 @@ def sentences(text: str) -> list[Sentence]:
         taken += found[kind]
     found["quotes"] = _unwrap(quotes, found)
     headings = [(one.start(), bool(_ADVICE_HEADING.search(one[0]))) for one in _HEADING.finditer(text)]
+    heads = [place for place, _ in headings]
+    starts = {kind: [one.start for one in of_kind] for kind, of_kind in found.items()}
     made = []
     for start, end in mentions.sentences(text, quotes):
-        advised = next((advice for place, advice in reversed(headings) if place <= start), False)
-        inside = {kind: tuple(one for one in of_kind if start <= one.start < end) for kind, of_kind in found.items()}
-        made.append(Sentence(text, start, end, advised=advised, **inside))
+        at = bisect_right(heads, start)
+        inside = {
+            kind: tuple(of_kind[bisect_left(starts[kind], start) : bisect_left(starts[kind], end)])
+            for kind, of_kind in found.items()
+        }
+        made.append(Sentence(text, start, end, advised=at > 0 and headings[at - 1][1], **inside))
     return made
 
 
@@ -153,10 +188,11 @@ def _unwrap(quotes: list[Mention], found: dict[str, list[Mention]]) -> list[Ment
             if len(inner) == 1 and (inner[0].start, inner[0].end) == (0, len(quote.value)):
                 one = inner[0]
                 found[kind].append(Mention(quote.start, quote.end, one.kind, one.value, one.file, one.spans))
-                found[kind].sort(key=lambda mention: mention.start)
                 break
         else:
             kept.append(quote)
+    for of_kind in found.values():
+        of_kind.sort(key=lambda mention: mention.start)
     return kept
 
 

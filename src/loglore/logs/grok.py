@@ -20,6 +20,8 @@ from loglore.logs.layouts import LAYOUTS, expression
 from loglore.logs.masking import WILDCARD
 from loglore.logs.patterns import PATTERNS, conversions, expand
 
+LONGEST = 20_000
+MOST_VARIABLES = 100
 # Narrow before wide: the first that matches all values of a variable is taken.
 _CANDIDATES = (
     "INT",
@@ -79,11 +81,19 @@ def from_template(template_text: str, examples: Sequence[str]) -> str:
         A pattern that matches every example as a whole.
 
     Raises:
-        InputError: no example, or an example that is not of the template.
+        InputError: no example, an example that is not of the template, or a template or an example beyond `LONGEST`
+            characters or `MOST_VARIABLES` variables (Python's engine would take minutes).
     """
     if not examples:
         raise InputError(f"grok: no example line for template {template_text!r}")
     distinct = list(dict.fromkeys(examples))
+    longest = max(len(template_text), *map(len, distinct))
+    variables = template_text.count(WILDCARD)
+    if longest > LONGEST or variables > MOST_VARIABLES:
+        raise InputError(
+            f"grok: a pattern for {longest:,} characters with {variables:,} variables is too large; "
+            f"at most {LONGEST:,} and {MOST_VARIABLES}"
+        )
     parts = _parts(template_text, distinct)
     loose = [replace(part, constant=part.constant.replace(" ", r"\s+")) for part in parts]
     for stretch, candidates in ((parts, _CANDIDATES), (loose, _CANDIDATES), (loose, ("NOTSPACE", "DATA"))):

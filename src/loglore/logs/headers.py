@@ -10,7 +10,7 @@ from functools import cache
 
 import polars as pl
 
-from loglore.logs import levels, timestamps
+from loglore.logs import levels, structured, timestamps
 from loglore.logs.layouts import LAYOUTS, expression, header, opening
 from loglore.logs.patterns import expand
 
@@ -18,7 +18,8 @@ SAMPLE_LINES = 8192
 FEW_LINES = 300
 LONGEST_HEADER = 500
 FIELDS = ("time", "host", "pid", "level", "priority", "component", "lead", "message")
-COLUMNS = ("row", "text", "message", "time", "yearless", "level", "component", "host", "pid", "layout")
+COLUMNS = ("row", "text", "message", "time", "yearless", "level", "component", "host", "pid", "layout", "fields")
+_NO_FIELDS = pl.lit(None, dtype=pl.String).alias("fields")
 _NO_TIME = (pl.lit(None, dtype=pl.Datetime("us")).alias("time"), pl.lit(value=False).alias("yearless"))
 
 
@@ -38,24 +39,31 @@ def parse(text: pl.Series, layouts: Sequence[str] | None = None) -> pl.DataFrame
 
     Args:
         text: the lines of one source, in order.
-        layouts: names of the layouts that may occur, in the order of `LAYOUTS`; None finds them in a sample.
+        layouts: names of the layouts that may occur, in the order of `LAYOUTS`; None finds them in a sample. JSON and
+            logfmt are told line by line and need no name.
 
     Returns:
         One row a line: `text`, `message`, `time`, `yearless`, `level`, `component`, `host`, `pid`, `layout` (null: no
-        header found; then `message` is the text).
+        header found; then `message` is the text), `fields` (see `structured`).
     """
     frame = pl.DataFrame({"text": text}).with_row_index("row")
+    sample = frame.gather_every(sample_step(frame.height)) if layouts is None else frame.clear()
+    parts = []
+    likely = frame.select(found=structured.candidates(pl.col("text")))["found"]
+    if likely.any():
+        records = _records(frame.filter(likely))
+        frame = frame.join(records.select("row"), on="row", how="anti", maintain_order="left")
+        sample = sample.join(records.select("row"), on="row", how="anti", maintain_order="left")
+        parts.append(_wrapped(records))
     if layouts is None:
-        step = sample_step(frame.height)
-        sample = frame.gather_every(step)
-        sample = _assign(sample, _possible(sample["text"]))
-        chosen = present(sample)
-        assigned = sample if step == 1 else _assign(frame, chosen)
+        assigned = _assign(sample, _possible(sample["text"]))
+        layouts = present(assigned)
+        assigned = assigned if assigned.height == frame.height else _assign(frame, layouts)
     else:
-        chosen = list(layouts)
-        assigned = _assign(frame, chosen)
-    parts = [_fields(assigned.filter(pl.col("layout") == name), name) for name in chosen]
-    parts.append(_plain(assigned.filter(pl.col("layout").is_null())))
+        assigned = _assign(frame, layouts)
+    lines = [_fields(assigned.filter(pl.col("layout") == name), name) for name in layouts]
+    lines.append(_plain(assigned.filter(pl.col("layout").is_null())))
+    parts.append(_payloads(pl.concat(lines)))
     return pl.concat(parts).sort("row").drop("row")
 
 
@@ -68,6 +76,49 @@ def ordered(names: Iterable[str]) -> list[str]:
     """Layouts in the order of `LAYOUTS`, each once; names of other shapes are left out."""
     found = set(names)
     return [name for name in LAYOUTS if name in found]
+
+
+def _records(likely: pl.DataFrame) -> pl.DataFrame:
+    """Those of the lines that are JSON or logfmt records."""
+    parsed = pl.concat([likely, structured.parse(likely["text"])], how="horizontal")
+    records = parsed.filter(pl.col("layout").is_not_null()).with_columns(message=pl.coalesce("message", "shown"))
+    return records.with_columns(_level()).select(COLUMNS)
+
+
+def _wrapped(records: pl.DataFrame) -> pl.DataFrame:
+    """Docker's lines hold the program's own, with a header of its own: that tells level, component and message."""
+    docker = records.filter(pl.col("layout") == "docker")
+    if docker.is_empty():
+        return records
+    inner = parse(docker["message"]).select(pl.exclude("text").name.suffix("_inner"))
+    both = pl.concat([docker, inner], how="horizontal")
+    own = [pl.coalesce(f"{name}_inner", name).alias(name) for name in ("level", "component", "host", "pid")]
+    # Two JSON objects as one: the end of the first and the start of the second give way to a comma.
+    joined = pl.concat_str(pl.col("fields").str.head(-1), pl.lit(","), pl.col("fields_inner").str.tail(-1))
+    fields = pl.coalesce(joined, "fields_inner", "fields").alias("fields")
+    both = both.with_columns(*own, fields, message=pl.col("message_inner")).select(COLUMNS)
+    return pl.concat([records.filter(pl.col("layout") != "docker"), both])
+
+
+def _payloads(lines: pl.DataFrame) -> pl.DataFrame:
+    """Lines with a header whose message is JSON or logfmt: fields, and what the header does not say."""
+    likely = lines.select(found=structured.candidates(pl.col("message"), behind_header=True))["found"]
+    if not likely.any():
+        return lines
+    taken = lines.filter(likely)
+    inner = structured.parse(taken["message"]).select(pl.all().name.suffix("_inner"))
+    both = pl.concat([taken, inner], how="horizontal")
+    # Pairs without a message are one as they stand; a JSON object is easier to read, and to mine, as pairs.
+    spoken = pl.when(pl.col("layout_inner") == "json").then(pl.coalesce("message_inner", "shown_inner"))
+    own = [pl.coalesce(f"{name}_inner", name).alias(name) for name in ("level", "component", "host", "pid")]
+    both = both.with_columns(
+        *own,
+        message=pl.coalesce(spoken.otherwise("message_inner"), "message"),
+        yearless=pl.when(pl.col("time").is_null()).then("yearless_inner").otherwise("yearless"),
+        time=pl.coalesce("time", "time_inner"),
+        fields=pl.col("fields_inner"),
+    )
+    return pl.concat([lines.filter(~likely), both.with_columns(_level()).select(COLUMNS)])
 
 
 def place_years(table: pl.DataFrame) -> pl.DataFrame:
@@ -97,7 +148,7 @@ def _headers() -> dict[str, re.Pattern[str]]:
     return {name: re.compile(expand(layout.pattern)) for name, layout in LAYOUTS.items()}
 
 
-def _assign(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+def _assign(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Name for each line the first layout that matches it; lines already taken are not tried again."""
     rest, taken = frame, []
     for name in names:
@@ -122,12 +173,20 @@ def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
     message = pl.concat_str(pl.col("lead").fill_null(""), pl.col("message"))
     level = pl.coalesce(levels.normalise(pl.col("level")), levels.of_priority(pl.col("priority")))
     fields = groups.select(message.alias("message"), level.alias("level"), "component", "host", "pid")
-    return pl.concat([part, times, fields.with_columns(_level())], how="horizontal").select(COLUMNS)
+    return (
+        pl.concat([part, times, fields.with_columns(_level())], how="horizontal")
+        .with_columns(_NO_FIELDS)
+        .select(COLUMNS)
+    )
 
 
 def _plain(part: pl.DataFrame) -> pl.DataFrame:
     empty = [pl.lit(None, dtype=pl.String).alias(field) for field in ("level", "component", "host", "pid")]
-    return part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty).with_columns(_level()).select(COLUMNS)
+    return (
+        part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty)
+        .with_columns(_level(), _NO_FIELDS)
+        .select(COLUMNS)
+    )
 
 
 def _level() -> pl.Expr:

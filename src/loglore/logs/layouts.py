@@ -72,6 +72,7 @@ _LISTED = (
         rf"{_ISO} (?P<component>[a-z-]+): (?P<level>info|notice|warning|error|critical|debug(?: [0-9]+)?): ",
         "TIMESTAMP_ISO8601",
     ),
+    Layout("audit", r"type=(?P<component>[A-Z_]+) msg=audit\(%{EPOCH:time}:[0-9]+\): ", "EPOCH"),
     Layout("mosquitto", r"%{EPOCH:time}: ", "EPOCH"),
     # Frameworks, all on ISO timestamps.
     Layout("gunicorn", rf"\[{_ISO}\] \[%{{INT:pid}}\] \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
@@ -97,6 +98,7 @@ _LISTED = (
     Layout("python-brackets", rf"{_ISO} \[{_LEVEL}\] (?:\[?{_NAME}\]?: )?", "TIMESTAMP_ISO8601"),
     Layout("python-name-first", rf"{_ISO} \[?{_NAME}\]? \[?{_LEVEL}\]?:? ", "TIMESTAMP_ISO8601"),
     Layout("container", rf"{_ISO} std(?:out|err) [FP] ", "TIMESTAMP_ISO8601"),
+    Layout("heroku", rf"{_ISO} (?P<component>[a-z]+\[[\w.-]+\]): ", "TIMESTAMP_ISO8601"),
     Layout("syslog-iso", rf"(?:<%{{INT:priority}}>(?:1 )?)?{_ISO} (?P<host>[\w.-]+) {_PROG}: ", "TIMESTAMP_ISO8601"),
     Layout(
         "iso-level", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "TIMESTAMP_ISO8601"

@@ -14,9 +14,9 @@ _WORDS = {
     "info": "info information notice note log config status i *",
     "warning": "warn warning w #",
     "error": "error erro err severe failure e",
-    "fatal": "fatal crit critical alert emerg emergency panic f c",
+    "fatal": "fatal crit critical alert emerg emergency panic dpanic f c",
 }
-_MEANING = {word: level for level, words in _WORDS.items() for word in words.split()}
+MEANING = {word: level for level, words in _WORDS.items() for word in words.split()}
 
 # A message may say its level itself: "error: maximum authentication attempts exceeded", "Warning: …", "[error] …".
 OWN_LEVEL = (
@@ -27,9 +27,7 @@ OWN_LEVEL = (
 
 def normalise(word: pl.Expr) -> pl.Expr:
     """A level word or mark, of any case, as one of `LEVELS`; unknown words and null become null."""
-    return (
-        word.str.to_lowercase().str.replace(" .*$", "").replace_strict(_MEANING, default=None, return_dtype=pl.String)
-    )
+    return word.str.to_lowercase().str.replace(" .*$", "").replace_strict(MEANING, default=None, return_dtype=pl.String)
 
 
 def of_priority(number: pl.Expr) -> pl.Expr:

@@ -7,6 +7,7 @@ share says which words every line that is looked for must hold, so that an index
 import re
 import string
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
@@ -106,6 +107,18 @@ class LogIndex:
     def occurrences(self, phrase: str) -> int:
         """How often a phrase occurs, several times a line included."""
         return int(self.table["folded"].str.count_matches(fold(phrase), literal=True).sum() or 0)
+
+    def times_of(self, places: Sequence[Place]) -> list[datetime]:
+        """The times (UTC) of those of some places that have one."""
+        wanted = pl.DataFrame(places, schema={"source": pl.String, "line": pl.Int64}, orient="row")
+        found = self.table.join(wanted, on=["source", "line"], how="semi")["time"]
+        return list(found.drop_nulls())
+
+    @cached_property
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time of the log; None when no line has one."""
+        first, last = self.table.select(pl.col("time").min(), pl.col("time").max().alias("last")).row(0)
+        return None if first is None else (first, last)
 
     def of_template(self, identifier: str) -> tuple[Place, ...]:
         """Lines of a template id, when the table is mined."""

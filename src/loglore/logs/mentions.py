@@ -15,9 +15,11 @@ _QUOTES = (
     re.compile(r"`(?P<value>[^`\n]+)`"),
     re.compile(r"“(?P<value>[^”\n]+)”"),
     re.compile(r"「(?P<value>[^」\n]+)」"),
+    re.compile(r"『(?P<value>[^』\n]+)』"),
     re.compile(r"(?<![\w\"])\"(?P<value>[^\"\n]+)\"(?![\w\"])"),
 )
-_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+# Longer numbers count nothing.
+_NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})"
 _SPAN = rf"L?{_NUMBER}(?:\s?(?:-|–|—|to|through)\s?L?{_NUMBER})?"
 _FURTHER = (
     rf"(?:,\s?(?:and\s)?|\sand\s|\s?&\s?)L?{_NUMBER}(?![0-9:%]|\.[0-9])(?:\s?[-–]\s?L?{_NUMBER})?"
@@ -26,12 +28,13 @@ _FURTHER = (
 _LIST = rf"{_SPAN}(?:{_FURTHER})*"
 LINE = re.compile(
     rf"(?:(?<![\w.-])(?P<file>[\w.-]+\.\w+):)?(?:\b(?:[Ll]og )?[Ll]ines?\s(?P<words>{_LIST})"
-    r"|(?<![\w.])L(?P<short>[0-9]+(?:\s?[-–]\s?L?[0-9]+)?)(?![\w.]*\w)"
-    rf"|(?P<japanese>[0-9]+(?:\s?[-–~〜～]\s?[0-9]+)?)\s?行目)"
+    r"|(?<![\w.])L(?P<short>[0-9]{1,15}(?:\s?[-–]\s?L?[0-9]{1,15})?)(?![\w.]{0,40}\w)"
+    rf"|(?<![0-9,.])(?P<japanese>[0-9]{{1,15}}(?:\s?[-–~〜～]\s?[0-9]{{1,15}})?)\s?行目)",
+    re.ASCII,
 )
-TEMPLATE = re.compile(r"(?<![\w.])T[0-9]+\b")
+TEMPLATE = re.compile(r"(?<![\w.])T[0-9]{1,15}\b", re.ASCII)
 _ENTITIES = (
-    ("url", r"(?<![\w.+-])[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`,;)\]]*[^\s\"'<>`,;.:)\]]"),
+    ("url", r"(?<![\w.+-])[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>`,;)\]\x80-\U0010ffff]*[^\s\"'<>`,;.:)\]\x80-\U0010ffff]"),
     ("uuid", expand("%{UUID}")),
     ("mac", r"(?<![\w:-])" + expand("%{MAC}") + r"(?![\w:-])"),
     ("address", r"(?<![\w.])" + expand("%{IPV4}") + r":[0-9]{1,5}\b"),
@@ -43,10 +46,12 @@ _ENTITIES = (
     ("id", r"\b[A-Za-z]+_-?[0-9]{4,}(?:_[0-9A-Za-z]+)*\b"),
     ("hex", r"\b0x[0-9A-Fa-f]{3,}\b"),
 )
-ENTITIES = tuple((kind, re.compile(pattern)) for kind, pattern in _ENTITIES)
+# Borders are those of ASCII words: Japanese goes on without a blank after an address.
+ENTITIES = tuple((kind, re.compile(pattern, re.ASCII)) for kind, pattern in _ENTITIES)
 TIME = re.compile(
     r"(?<![\w:.])(?P<value>(?:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ])?"
-    r"(?P<clock>[0-2]?[0-9]:[0-5][0-9]:[0-6][0-9](?:[.,][0-9]+)?))(?![\w:])"
+    r"(?P<clock>[0-2]?[0-9]:[0-5][0-9]:[0-6][0-9](?:[.,][0-9]{1,9})?))(?![\w:])",
+    re.ASCII,
 )
 _WORDS = {
     word: number
@@ -56,7 +61,7 @@ _WORDS = {
 } | {"once": 1, "twice": 2, "thrice": 3}
 COUNT = re.compile(
     rf"(?<![A-Za-z0-9_.:#/×-])(?:(?P<times>[×x])\s?)?(?P<number>{_NUMBER}|(?i:{'|'.join(_WORDS)}))(?![A-Za-z0-9_:]|[.,][0-9]|\s?%|-[0-9])"
-    r"(?P<after>\s?[×x]\b|\s?回|\s?件)?"
+    r"(?P<after>\s?[×x]\b|\s?(?:回|件|個|度|箇所|行(?!目)))?"
 )
 
 
@@ -150,7 +155,7 @@ def template_references(text: str) -> list[Mention]:
 
 
 def counts(text: str) -> list[Mention]:
-    """Numbers that could be counts; `value` is the number in digits, kind `times` when ×, 回 or 件 marks it."""
+    """Numbers that could be counts; `value` is the number in digits, kind `times` when ×, 回, 件 or the like marks it."""
     return [
         Mention(
             one.start(), one.end(), "times" if one["times"] or one["after"] else "number", str(_value(one["number"]))

@@ -47,7 +47,7 @@ def name(masked: list[str], used: pl.Series, before: pl.Series, next_template: i
 
 
 def templates(kinds: pl.DataFrame, tally: pl.DataFrame, sources: list[str]) -> list[Template]:
-    """The templates, by id, from `name`'s kinds and the counts of `shards.tally`."""
+    """The templates, by id, from `name`'s kinds and the counts of `shards.tally`, with times."""
     rows = tally.join(kinds.select("kind", "shape", "template"), on="kind").sort("source", "first")
     first = pl.col("source") == pl.col("source").first()
     found = rows.group_by("template", maintain_order=True).agg(
@@ -57,6 +57,8 @@ def templates(kinds: pl.DataFrame, tally: pl.DataFrame, sources: list[str]) -> l
         pl.col("first").first(),
         pl.col("last").filter(first).max(),
         pl.col("example").first(),
+        pl.col("first_time").min(),
+        pl.col("last_time").max(),
     )
     found = found.with_columns(text=text_of(pl.col("shape").list.first())).sort("template")
     return [
@@ -70,6 +72,8 @@ def templates(kinds: pl.DataFrame, tally: pl.DataFrame, sources: list[str]) -> l
             first=row["first"],
             last=row["last"],
             example=row["example"],
+            first_time=row["first_time"],
+            last_time=row["last_time"],
         )
         for row in found.iter_rows(named=True)
     ]

@@ -35,6 +35,7 @@ SCHEMA: dict[str, Any] = {
     "host": pl.String,
     "pid": pl.String,
     "layout": pl.String,
+    "fields": pl.String,
 }
 
 
@@ -50,8 +51,9 @@ def read_table(paths: Sequence[Path]) -> pl.DataFrame:
         `source` (the path as given), `line` (1-based in its source), `time` (UTC, µs; see `timestamps` for zones and
         missing years; null where the line has none), `level` (one of `levels.LEVELS` or null), `component`, `text`
         (the line), `event` (first line of the event it belongs to), `message` (the text without its header), `host`,
-        `pid`, `layout` (name of the header layout, null when the line has no header). Lines that continue an event have
-        no level, so counting levels counts events.
+        `pid`, `layout` (name of the header layout, `json`, `docker` or `logfmt`, null when the line has no header),
+        `fields` (what a structured line says beyond these columns: a JSON object with flat, dotted keys; else null).
+        Lines that continue an event have no level, so counting levels counts events.
 
     Raises:
         InputError: a path that does not exist or cannot be read, a damaged archive, a folder or glob without files.

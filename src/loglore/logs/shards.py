@@ -21,6 +21,7 @@ from loglore.logs.masking import MARKS
 from loglore.logs.reader import SCHEMA
 from loglore.logs.stream import Block, Stream
 from loglore.logs.templates import masked_messages
+from loglore.logs.timestamps import UNKNOWN_YEAR
 
 # Columns of the reader that a shard holds.
 STORED = {name: kind for name, kind in SCHEMA.items() if name not in ("source", "line", "message")}
@@ -29,6 +30,10 @@ ROW_GROUP = 16 * fulltext.BLOCK_LINES
 MOST_KINDS = 200_000
 FIRST_WORDS = 3
 _TURN = datetime.timedelta(days=-180)
+MICROSECOND = datetime.timedelta(microseconds=1)
+# More than the microseconds of a leap year, and the start of the year that times without one are put in.
+YEAR_SPAN = 1 << 45
+YEAR_START = (datetime.datetime(UNKNOWN_YEAR, 1, 1) - datetime.datetime(1970, 1, 1)) // MICROSECOND
 
 
 @dataclass
@@ -180,10 +185,16 @@ def describe(frame: pl.DataFrame, shard: Shard) -> Shard:
 
 
 def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
-    """What templates need to know of the rows of one shard: a row a kind."""
+    """What templates need to know of the rows of one shard: a row a kind.
+
+    `low` and `high` are the earliest and the latest time in µs; `low_turned` and `high_turned` those of times without a
+    year, as turn x `YEAR_SPAN` + µs since the start of `UNKNOWN_YEAR`, which orders them before their year is known.
+    """
     known = frame.filter(pl.col("kind").is_not_null())
     spoken = pl.col("level").is_not_null()
-    return known.group_by("kind", maintain_order=True).agg(
+    micros, loose = pl.col("time").cast(pl.Int64), pl.col("turn").is_not_null()
+    turned = pl.col("turn").cast(pl.Int64) * YEAR_SPAN + micros - YEAR_START
+    found = known.group_by("kind", maintain_order=True).agg(
         pl.lit(source, dtype=pl.Int32).alias("source"),
         pl.len().cast(pl.Int64).alias("count"),
         pl.col("line").first().alias("first"),
@@ -192,20 +203,32 @@ def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
         pl.col("event").first().alias("event"),
         pl.col("level").filter(spoken).first().alias("level"),
         pl.col("line").filter(spoken).first().alias("level_line"),
+        micros.filter(~loose).min().alias("low"),
+        micros.filter(~loose).max().alias("high"),
+        turned.min().alias("low_turned"),
+        turned.max().alias("high_turned"),
     )
+    # A few strings of a column keep the memory of the whole block alive; copies do not.
+    return found.with_columns(example=pl.Series(found["example"].to_list(), dtype=pl.String))
 
 
 def merge(tallies: list[pl.DataFrame]) -> pl.DataFrame:
     """Tallies of consecutive shards as one: a row a kind and source."""
     together = pl.concat(tallies)
-    return together.group_by("kind", "source", maintain_order=True).agg(
-        pl.col("count").sum(),
-        pl.col("first").first(),
-        pl.col("last").last(),
-        pl.col("example").first(),
-        pl.col("event").first(),
-        pl.col("level").drop_nulls().first(),
-        pl.col("level_line").drop_nulls().first(),
+    return (
+        together.group_by("kind", "source", maintain_order=True)
+        .agg(
+            pl.col("count").sum(),
+            pl.col("first").first(),
+            pl.col("last").last(),
+            pl.col("example").first(),
+            pl.col("event").first(),
+            pl.col("level").drop_nulls().first(),
+            pl.col("level_line").drop_nulls().first(),
+            pl.col("low", "low_turned").min(),
+            pl.col("high", "high_turned").max(),
+        )
+        .select(EMPTY_TALLY.columns)
     )
 
 
@@ -220,6 +243,10 @@ EMPTY_TALLY = pl.DataFrame(
         "event": pl.Int64,
         "level": pl.String,
         "level_line": pl.Int64,
+        "low": pl.Int64,
+        "high": pl.Int64,
+        "low_turned": pl.Int64,
+        "high_turned": pl.Int64,
     }
 )
 

@@ -103,7 +103,7 @@ class LogTable:
     @cached_property
     def templates(self) -> list[Template]:
         """The templates by id."""
-        return naming.templates(self.kinds, self.tally, self.sources)
+        return naming.templates(self.kinds, self._timed(self.tally), self.sources)
 
     @cached_property
     def by_id(self) -> dict[str, Template]:
@@ -265,6 +265,27 @@ class LogTable:
         if turn is None:
             return time[0]
         return time.to_frame().select(self._place(source, [turn]))["time"][0]
+
+    def _timed(self, tally: pl.DataFrame) -> pl.DataFrame:
+        """A tally with `first_time` and `last_time` of each row, years put in."""
+        parts = []
+        for part in tally.partition_by("source", maintain_order=True):
+            source = int(part["source"][0])
+            times = [self._edge(part, source, edge) for edge in ("low", "high")]
+            parts.append(
+                part.with_columns(
+                    first_time=pl.min_horizontal(pl.col("low").cast(pl.Datetime("us")), times[0]),
+                    last_time=pl.max_horizontal(pl.col("high").cast(pl.Datetime("us")), times[1]),
+                )
+            )
+        return pl.concat(parts)
+
+    def _edge(self, part: pl.DataFrame, source: int, edge: str) -> pl.Series:
+        turned = pl.col(f"{edge}_turned")
+        micros = turned.mod(shards.YEAR_SPAN) + shards.YEAR_START
+        frame = part.select(time=micros.cast(pl.Datetime("us")), turn=turned.floordiv(shards.YEAR_SPAN))
+        turns = frame["turn"].drop_nulls().unique().to_list()
+        return frame.select(self._place(source, turns))["time"] if turns else frame["time"]
 
     @cached_property
     def _ids(self) -> pl.Series:

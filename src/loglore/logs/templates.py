@@ -11,7 +11,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from typing import Literal
 
 import polars as pl
 
@@ -20,16 +22,27 @@ from loglore.logs.masking import GUARD, MARKS, TYPE_OF, WILDCARD, mask
 TREE_DEPTH = 4
 SIMILARITY = 0.6
 MOST_WORDS = 5
+# Words after a name that must agree for the messages to be of one kind: `cupsd startup succeeded` may be an event of its own.
+NAMED_TAIL = 4
 _DIGIT = re.compile("[0-9]")
+_DIGITS = re.compile("[0-9]+")
 _LETTER = re.compile(r"[^\W\d_]")
 _ACRONYM = re.compile(r"\W*[A-Z]{2,}[0-9]{1,3}\W*")
+# A whole token in brackets or quotes is a value that the writer set apart.
+_ENCLOSED = re.compile(r"(?:\[[^\]]*\]|\([^)]*\)|<[^>]*>|'[^']*'|\"[^\"]*\")[.,:;]?")
 _ANNOUNCES = re.compile(
     r"(?i)(?:user|username|account|role|database|db|table|host|hostname|server|name|named|file|service|unit|device"
     r"|interface|process|program|module|zone|domain|from|for|by|key|id)[:=]?"
 )
 
 _MARK = re.compile("[" + "".join(TYPE_OF) + "]")
+_MARKS = "".join(TYPE_OF)
 _TEXT = MARKS["text"]
+# Drain3's wildcard while it groups: no mask, so that a mask is a word to it.
+_ANY = "\ue0ef"
+Algorithm = Literal["default", "drain"]
+# Types whose values may hold blanks.
+_SPACED = ("time", "text", "quoted")
 # Constant ends of differing tokens are kept up to one of these.
 _AFFIX_BORDER = re.compile(r"[^A-Za-z0-9]")
 
@@ -41,7 +54,8 @@ class Template:
     id: `T1`, `T2`, … by first appearance. key: 16 hex digits of the text's sha256, the same in every log.
     text: the message (header stripped) with `<*>` for each variable; variables: their types, in order
     (`masking.TYPES`). count: lines of this kind in the whole table. source, first, last: the log where it appears
-    first, with its first and last line there. example: the whole first line.
+    first, with its first and last line there. example: the whole first line. first_time, last_time: the earliest and the
+    latest time of its lines (UTC), None when none has one.
     """
 
     id: str
@@ -53,13 +67,15 @@ class Template:
     first: int
     last: int
     example: str
+    first_time: datetime | None = None
+    last_time: datetime | None = None
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
         """Matches whole messages of this template; one group a variable."""
         constants = self.text.lstrip().split(WILDCARD)
         parts = [re.sub(r"(?:\\?\s)+", r"\\s+", re.escape(constant)) for constant in constants]
-        groups = [r"(.+?)" if kind in ("time", "text") else r"(\S+?)" for kind in self.variables]
+        groups = [r"(.+?)" if kind in _SPACED else r"(\S+?)" for kind in self.variables]
         body = "".join(part + group for part, group in zip(parts, [*groups, ""], strict=True))
         return re.compile(rf"\s*{body}\s*", re.DOTALL)
 
@@ -91,8 +107,13 @@ class Mined:
         return {template.key: template for template in self.templates}
 
 
-def mine(table: pl.DataFrame) -> Mined:
+def mine(table: pl.DataFrame, algorithm: Algorithm = "default") -> Mined:
     """Find the templates of a log table (see `reader.read_table`).
+
+    Args:
+        table: the log table.
+        algorithm: `default`, or `drain` for the groups that Drain3 makes of the distinct masked messages with its
+            published settings, as they are: words that differ become `<*>` whole.
 
     Returns:
         The table with `template` and `key`, and the templates. Templates span sources: the same message in two files
@@ -100,27 +121,45 @@ def mine(table: pl.DataFrame) -> Mined:
     """
     messages = masked_messages(table["message"])
     distinct = messages["masked"].unique(maintain_order=True).to_list()
-    texts = pl.DataFrame(
-        {"masked": distinct, "shape": shapes(distinct)}, schema={"masked": pl.String, "shape": pl.String}
-    )
-    shaped = table.join(messages.join(texts, on="masked", how="left"), on="message", how="left", maintain_order="left")
+    if algorithm == "drain":
+        groups, texts = drained(distinct)
+    else:
+        groups, texts = None, shapes(distinct)
+    kinds = pl.DataFrame({"masked": distinct, "shape": texts}, {"masked": pl.String, "shape": pl.String})
+    kind = text_of(pl.col("shape")) if groups is None else pl.Series(groups, dtype=pl.Int64).cast(pl.String)
+    kinds = kinds.with_columns(kind=kind)
+    shaped = table.join(messages.join(kinds, on="masked", how="left"), on="message", how="left", maintain_order="left")
     return _number(shaped.drop("masked"))
 
 
 def masked_messages(messages: pl.Series) -> pl.DataFrame:
     """The distinct messages that are not blank, by first appearance: `message`, `masked` (see `masking.mask`)."""
     frame = messages.alias("message").to_frame().unique(maintain_order=True)
-    frame = frame.with_columns(plain=pl.col("message").str.replace_all(SEPARATORS, " "))
-    frame = frame.filter(pl.col("plain").str.contains(r"\S"))
-    return frame.select("message", masked=mask(pl.col("plain")).str.strip_chars_end())
+    plain = pl.col("message").str.replace_all(SEPARATORS, " ")
+    # One column is one task to Polars: in slices the regular expressions keep all cores busy.
+    size = frame.height // pl.thread_pool_size() + 1
+    slices = (part.lazy().with_columns(plain=plain) for part in ([*frame.iter_slices(size)] or [frame]))
+    spoken = [part.filter(pl.col("plain").str.contains(r"\S")) for part in slices]
+    masked = mask(pl.col("plain")).str.strip_chars_end()
+    return pl.concat([part.select("message", masked=masked) for part in spoken]).collect()
 
 
 def group(masked: Sequence[str]) -> list[int]:
-    """Drain's group number of each distinct masked message."""
+    """Drain's group number of each distinct masked message, with the settings of the default algorithm."""
     from drain3.drain import Drain
 
     drain = Drain(depth=TREE_DEPTH, sim_th=SIMILARITY, max_children=100, param_str=_TEXT)
     return [drain.add_log_message(text)[0].cluster_id for text in masked]
+
+
+def drained(masked: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Drain3's own group number and template, as masked text, of each distinct masked message."""
+    from drain3.drain import Drain
+
+    drain = Drain(depth=4, sim_th=0.4, max_children=100, param_str=_ANY)
+    clusters = [drain.add_log_message(text)[0] for text in masked]
+    texts = [cluster.get_template().replace(_ANY, _TEXT).replace(GUARD, "") for cluster in clusters]
+    return [cluster.cluster_id for cluster in clusters], texts
 
 
 def shapes(masked: list[str]) -> list[str]:
@@ -130,10 +169,31 @@ def shapes(masked: list[str]) -> list[str]:
     for number, text in zip(groups, masked, strict=True):
         members.setdefault(number, []).append(text)
     found: dict[str, str] = {}
-    for texts in members.values():
-        for part in _split(texts):
-            found.update(dict.fromkeys(part, _merge(part).replace(GUARD, "")))
+    parts = [part for texts in members.values() for part in _split(texts)]
+    for part in _join_named(parts):
+        found.update(dict.fromkeys(part, _merge(part).replace(GUARD, "")))
     return [found[text] for text in masked]
+
+
+def _join_named(parts: list[list[str]]) -> list[list[str]]:
+    """Join kinds that differ in their first word alone, when there are too many of them to be kinds.
+
+    Drain keeps messages with different first words apart; where a log puts a name first (`eth0: link up`), each name
+    would be a kind of its own.
+    """
+    alike: dict[tuple[str, ...], dict[str, list[list[str]]]] = {}
+    for part in parts:
+        first, *rest = _merge(part).split()
+        if len(rest) >= NAMED_TAIL and GUARD not in first and first != _TEXT:
+            alike.setdefault(tuple(rest), {}).setdefault(first, []).append(part)
+    joined = []
+    taken: set[str] = set()
+    for names in alike.values():
+        if len(names) > MOST_WORDS:
+            together = [text for same in names.values() for part in same for text in part]
+            joined.append(together)
+            taken.update(together)
+    return [part for part in parts if part[0] not in taken] + joined
 
 
 def _split(texts: list[str]) -> list[list[str]]:
@@ -166,6 +226,10 @@ def _kinds(before: set[str], tokens: set[str]) -> bool:
         return False
     if any("=" in token for token in tokens):
         return False
+    if all(_ENCLOSED.fullmatch(token) for token in tokens):
+        return False
+    if len(tokens) > 2 and len({_DIGITS.sub("", token) for token in tokens}) == 1:
+        return False
     masked = {bool(_MARK.search(token)) for token in tokens}
     plain = len(masked) == 1 and all(_LETTER.search(token) for token in tokens)
     return plain and all(_ACRONYM.fullmatch(token) or not _DIGIT.search(token) for token in tokens)
@@ -186,14 +250,18 @@ def _merge_tokens(tokens: list[str]) -> str:
     if len(tokens) == 1:
         return tokens[0]
     prefix = _common(tokens)
-    prefix = prefix[: _last_border(prefix)]
+    numbered = prefix[-1:].isalpha() and all(token[len(prefix) : len(prefix) + 1].isdigit() for token in tokens)
+    prefix = prefix if numbered else prefix[: _last_border(prefix)]
+    if any(token == prefix for token in tokens):  # a mask that ends one token is the start of another's variable
+        prefix = prefix.rstrip(_MARKS)
     rest = [token[len(prefix) :] for token in tokens]
     suffix = _common([token[::-1] for token in rest])
     suffix = suffix[: _last_border(suffix)][::-1]
-    middles = [token[: len(token) - len(suffix)] for token in rest]
-    if not all(middles):
-        return _TEXT
-    return prefix + _TEXT + suffix
+    if any(token == suffix for token in rest):
+        suffix = suffix.lstrip(_MARKS)
+    if all(len(token) > len(suffix) for token in rest):
+        return prefix + _TEXT + suffix
+    return _TEXT
 
 
 def _common(tokens: list[str]) -> str:
@@ -208,40 +276,37 @@ def _last_border(text: str) -> int:
 
 
 def _number(shaped: pl.DataFrame) -> Mined:
-    """Give each template text its id by first appearance, and count."""
-    shaped = shaped.with_columns(shape_text=text_of(pl.col("shape")))
+    """Give each kind its id by first appearance, and count."""
     known = shaped.filter(pl.col("shape").is_not_null())
-    found = known.group_by("shape_text", maintain_order=True).agg(
+    found = known.group_by("kind", maintain_order=True).agg(
         pl.col("shape").unique(maintain_order=True),
         pl.len().alias("count"),
         pl.col("source").first(),
         pl.col("line").first().alias("first"),
         pl.col("line").filter(pl.col("source") == pl.col("source").first()).last().alias("last"),
         pl.col("text").first().alias("example"),
+        pl.col("time").min().alias("first_time"),
+        pl.col("time").max().alias("last_time"),
     )
+    found = found.with_columns(words=text_of(pl.col("shape").list.first()))
+    # Two of Drain's groups may have one text; the later one's key says so.
+    found = found.with_columns(again=pl.int_range(pl.len()).over("words"))
     templates = [
         Template(
             id=f"T{number}",
-            key=key_of(row["shape_text"]),
-            text=row["shape_text"],
+            key=key_of(row["words"] if not row["again"] else f"{row['words']} ({row['again']})"),
+            text=row["words"],
             variables=types_of(row["shape"]),
-            count=row["count"],
-            source=row["source"],
-            first=row["first"],
-            last=row["last"],
-            example=row["example"],
+            **{name: row[name] for name in ("count", "source", "first", "last", "example", "first_time", "last_time")},
         )
         for number, row in enumerate(found.iter_rows(named=True), 1)
     ]
-    names = pl.DataFrame(
-        {
-            "shape_text": [template.text for template in templates],
-            "template": [template.id for template in templates],
-            "key": [template.key for template in templates],
-        },
-        schema={"shape_text": pl.String, "template": pl.String, "key": pl.String},
+    names = found.select(
+        "kind",
+        pl.Series("template", [template.id for template in templates], dtype=pl.String),
+        pl.Series("key", [template.key for template in templates], dtype=pl.String),
     )
-    table = shaped.join(names, on="shape_text", how="left", maintain_order="left").drop("shape", "shape_text")
+    table = shaped.join(names, on="kind", how="left", maintain_order="left").drop("shape", "kind")
     return Mined(table, templates)
 
 

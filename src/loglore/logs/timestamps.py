@@ -11,17 +11,22 @@ import polars as pl
 UNKNOWN_YEAR = 2000
 
 _CLOCK = r"([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
-_ZONE = r"(?: ?(Z|[+-][0-9]{2}:?[0-9]{2}))?"
+# Two digits of offset (PostgreSQL's `+09`) only where no blank could make them the next word.
+_ZONE = r"( ?(?:Z|[+-][0-9]{2}:?[0-9]{2})|[+-][0-9]{2}\b)?"
 
 # kind -> (expression, what its groups are). Y year, M month, D day, h m s clock, f fraction, z zone, e epoch seconds.
 KINDS: dict[str, tuple[str, str]] = {
     "TIMESTAMP_ISO8601": (rf"^([0-9]{{4}})-([0-9]{{2}})-([0-9]{{2}})[T ]{_CLOCK}{_ZONE}", "YMDhmsfz"),
     "SLASHTIMESTAMP": (rf"^([0-9]{{2,4}})/([0-9]{{2}})/([0-9]{{2}}) {_CLOCK}", "YMDhmsf"),
-    "SYSLOGTIMESTAMP": (rf"^([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) {_CLOCK}", "MDhmsf"),
+    "SYSLOGTIMESTAMP": (rf"^([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) (?:([0-9]{{4}}) )?{_CLOCK}", "MDYhmsf"),
     "HTTPDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}{_ZONE}", "DMYhmsfz"),
     "HAPROXYDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}", "DMYhmsf"),
     "BINDTIMESTAMP": (rf"^([0-9]{{1,2}})-([A-Z][a-z]{{2}})[a-z]*-([0-9]{{4}}) {_CLOCK}", "DMYhmsf"),
     "HTTPDERROR_DATE": (rf"^[A-Z][a-z]+ ([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})", "MDhmsfY"),
+    "RFC2822": (
+        rf"^(?:[A-Z][a-z]{{2}}, )?([0-9]{{1,2}}) ([A-Z][a-z]{{2}}) ([0-9]{{4}}) {_CLOCK}(?: GMT| UTC|{_ZONE})",
+        "DMYhmsfz",
+    ),
     "REDISTIMESTAMP": (rf"^([0-9]{{1,2}}) ([A-Z][a-z]{{2}})[a-z]* (?:([0-9]{{4}}) )?{_CLOCK}", "DMYhmsf"),
     "MONTHDAYTIMESTAMP": (rf"^([0-9]{{2}})[-.]([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
     "KLOGTIMESTAMP": (rf"^([0-9]{{2}})([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
@@ -85,6 +90,49 @@ def _parse(texts: pl.Series, kind: str) -> pl.DataFrame:
     return groups.select(time=moment, yearless=year.is_null() & moment.is_not_null())
 
 
+# Microseconds a unit of an epoch number with fewer digits than the first of the pair; with more they are nanoseconds.
+_UNITS = ((12, 1_000_000), (15, 1_000), (18, 1))
+
+
+def parse_any(texts: pl.Series) -> pl.DataFrame:
+    """Parse timestamps of unknown kind: any of `KINDS`, or a number of seconds, ms, µs or ns since 1970.
+
+    The unit of a number is told by its size (seconds to the year 5138, and so on), as every log shipper does it.
+
+    Args:
+        texts: the timestamps alone; null stays null.
+
+    Returns:
+        `time` and `yearless` as `parse`; null where no kind fits.
+    """
+    frame = pl.DataFrame({"text": texts.str.strip_chars()}).with_row_index("row")
+    number = pl.col("text").str.contains(r"^[0-9]{9,19}(?:\.[0-9]*)?$")
+    numbers = frame.filter(number)
+    done = [numbers.select("row", time=_epoch(pl.col("text")), yearless=pl.lit(value=False))]
+    rest = frame.filter(~number)
+    for kind in KINDS:
+        if rest.is_empty():
+            break
+        if kind == "EPOCH":
+            continue
+        found = pl.concat([rest, parse(rest["text"], kind)], how="horizontal")
+        done.append(found.filter(pl.col("time").is_not_null()).select("row", "time", "yearless"))
+        rest = rest.filter(found["time"].is_null())
+    known = pl.concat(done)
+    placed = frame.select("row").join(known, on="row", how="left", maintain_order="left")
+    return placed.select("time", pl.col("yearless").fill_null(value=False))
+
+
+def _epoch(text: pl.Expr) -> pl.Expr:
+    whole = text.str.extract(r"^([0-9]+)").cast(pl.Int64, strict=False)
+    digits = text.str.extract(r"^([0-9]+)").str.len_bytes()
+    fraction = ("0." + text.str.extract(r"\.([0-9]{1,9})").fill_null("0")).cast(pl.Float64)
+    micros = whole // 1000
+    for most, unit in reversed(_UNITS):
+        micros = pl.when(digits < most).then(whole * unit + (fraction * unit).round().cast(pl.Int64)).otherwise(micros)
+    return micros.cast(pl.Datetime("us"))
+
+
 def place_years(times: pl.Series, yearless: pl.Series, year: int) -> pl.Series:
     """Move year-less times (of one source, in line order) so that the last of them lies in `year`.
 
@@ -121,7 +169,7 @@ def _micros(column: str, digits: int) -> pl.Expr:
 
 
 def _offset(zone: pl.Expr) -> pl.Expr:
-    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
-    hours = zone.str.extract(r"^[+-]([0-9]{2})").cast(pl.Int64).fill_null(0)
-    minutes = zone.str.extract(r"([0-9]{2})$").cast(pl.Int64).fill_null(0)
+    sign = pl.when(zone.str.contains("-", literal=True)).then(-1).otherwise(1)
+    hours = zone.str.extract(r"[+-]([0-9]{2})").cast(pl.Int64).fill_null(0)
+    minutes = zone.str.extract(r"[+-][0-9]{2}:?([0-9]{2})$").cast(pl.Int64).fill_null(0)
     return pl.duration(minutes=sign * (hours * 60 + minutes))

@@ -34,6 +34,8 @@ TYPES = {
     "time": ("a time", "times"),
     "ip": ("an IP address", "IP addresses"),
     "host": ("a host name", "host names"),
+    "id": ("an id", "ids"),
+    "quoted": ("a quoted text", "quoted texts"),
     "hex": ("a hexadecimal number", "hexadecimal numbers"),
     "number": ("a number", "numbers"),
     "text": ("a word or text", "texts"),

@@ -1,0 +1,269 @@
+"""How statements about a log are worded, for `bench_grounding`: English and Japanese, several wordings a kind.
+
+Every list alternates: wordings at even places were looked at while the checker was developed, those at odd places were
+written at the same time and kept aside until the end. `q`, `a`, `b` stand for quoted stretches, `e` for an entity, `n` for a
+number, `t`, `u` for clock times, `level` for a level's name.
+"""
+
+WORDINGS: dict[str, dict[str, list[str]]] = {
+    "line": {
+        "en": [
+            'Line {n} reads "{q}".',
+            '"{q}" appears on line {n}.',
+            "The log shows `{q}` (line {n}).",
+            'At L{n} the server wrote "{q}".',
+            "As seen in line {n}: `{q}`.",
+            "`{q}` is logged at line {n}.",
+            'On line {n} we find "{q}".',
+            'The message "{q}" can be found at L{n}.',
+        ],
+        "ja": [
+            "{n}行目に「{q}」とあります。",
+            "「{q}」は{n}行目に出ています。",
+            "{n}行目: 「{q}」",
+            "「{q}」（{n}行目）が記録されています。",
+            "L{n} には `{q}` と書かれています。",
+            "{n} 行目のログは「{q}」です。",
+        ],
+    },
+    "first": {
+        "en": [
+            '"{q}" first appears on line {n}.',
+            'The first "{q}" is on line {n}.',
+            "`{q}` is first seen at line {n}.",
+            "The first occurrence of `{q}` is on line {n}.",
+        ],
+        "ja": [
+            "「{q}」が最初に現れるのは{n}行目です。",
+            "「{q}」は{n}行目に初めて出ます。",
+            "「{q}」の最初の出現は{n}行目です。",
+            "最初の「{q}」は{n}行目にあります。",
+        ],
+    },
+    "last": {
+        "en": [
+            '"{q}" last appears on line {n}.',
+            'The last "{q}" is on line {n}.',
+            "`{q}` is last seen at line {n}.",
+            "The last occurrence of `{q}` is on line {n}.",
+        ],
+        "ja": [
+            "「{q}」が最後に現れるのは{n}行目です。",
+            "最後の「{q}」は{n}行目にあります。",
+            "「{q}」の最後の出現は{n}行目です。",
+            "「{q}」は{n}行目を最後に出なくなります。",
+        ],
+    },
+    "quote": {
+        "en": [
+            'The log contains the message "{q}".',
+            'The log says: "{q}".',
+            "The error `{q}` is reported in the log.",
+            'It logs "{q}".',
+            'There is an entry that reads "{q}".',
+            "The output includes `{q}`.",
+        ],
+        "ja": [
+            "ログには「{q}」とあります。",
+            "「{q}」というメッセージが出ています。",
+            "「{q}」と記録されています。",
+            "ログに「{q}」が含まれています。",
+        ],
+    },
+    "entity": {
+        "en": [
+            "The client {e} connected to the service.",
+            "Requests came from {e}.",
+            "The log mentions {e}.",
+            "{e} is among the addresses involved.",
+            "The host {e} shows up in the log.",
+            "Traffic from {e} was recorded.",
+        ],
+        "ja": [
+            "{e} からのアクセスが記録されています。",
+            "クライアントは {e} です。",
+            "{e} がログに現れます。",
+            "アドレス {e} が確認できます。",
+            "{e}から接続がありました。",
+            "接続元は{e}でした。",
+        ],
+    },
+    "count quote": {
+        "en": [
+            '"{q}" appears {n} times.',
+            "The message `{q}` occurs on {n} lines.",
+            'There are {n} lines containing "{q}".',
+            '"{q}" was logged {n} times in total.',
+            "We see `{q}` {n} times.",
+            "{n} lines contain `{q}`.",
+            '"{q}" ({n} times) stands out.',
+            'The log has {n} occurrences of "{q}".',
+        ],
+        "ja": [
+            "「{q}」は{n}回出現します。",
+            "「{q}」が{n}件あります。",
+            "「{q}」を含む行は{n}行です。",
+            "「{q}」は全部で{n}回記録されています。",
+            "ログには「{q}」が{n}件記録されています。",
+            "「{q}」という行が{n}行あります。",
+        ],
+    },
+    "count entity": {
+        "en": [
+            "{e} appears on {n} lines.",
+            "{n} lines mention {e}.",
+            "There are {n} lines with {e}.",
+            "The address {e} occurs {n} times.",
+            "{e} was seen {n} times.",
+            "{e} accounts for {n} lines.",
+        ],
+        "ja": [
+            "{e} は{n}回出現します。",
+            "{e} を含む行は{n}行です。",
+            "{e} からの行が{n}件あります。",
+            "{e}は{n}件の行に現れます。",
+        ],
+    },
+    "count level": {
+        "en": [
+            "There are {n} {level} lines.",
+            "The log contains {n} {level} messages.",
+            "{n} lines are at level {level}.",
+            "In total, {n} {level} entries were logged.",
+            "The number of {level} lines is {n}.",
+            "We count {n} {level}-level lines.",
+        ],
+        "ja": [
+            "{level} レベルの行は{n}件あります。",
+            "{level} は{n}件です。",
+            "{level} の行が{n}行あります。",
+            "ログには{level}が{n}件含まれています。",
+        ],
+    },
+    "total": {
+        "en": [
+            "The log has {n} lines.",
+            "The log consists of {n} lines.",
+            "There are {n} lines in the log.",
+            "The file contains {n} lines in total.",
+        ],
+        "ja": ["ログは{n}行あります。", "このログは全{n}行です。", "ログの行数は{n}です。", "ログ全体は{n}行です。"],
+    },
+    "time": {
+        "en": [
+            'At {t} the log shows "{q}".',
+            '"{q}" was logged at {t}.',
+            "{t}: `{q}`.",
+            'The message "{q}" was written at {t}.',
+            "At {t}, `{q}` appears.",
+            'We see "{q}" at {t}.',
+        ],
+        "ja": [
+            "{t} に「{q}」が記録されました。",
+            "「{q}」は{t}に発生しました。",
+            "{t}に「{q}」が出力されています。",
+            "「{q}」の時刻は{t}です。",
+        ],
+    },
+    "range": {
+        "en": [
+            '"{q}" appears between {t} and {u}.',
+            "All lines with `{q}` fall between {t} and {u}.",
+            "`{q}` is logged from {t} to {u}.",
+            '"{q}" occurs only between {t} and {u}.',
+        ],
+        "ja": [
+            "「{q}」は{t}から{u}の間に出ています。",
+            "「{q}」が出るのは{t}から{u}までです。",
+            "「{q}」は{t}〜{u}に記録されています。",
+            "{t}から{u}にかけて「{q}」が出ています。",
+        ],
+    },
+    "span": {
+        "en": [
+            "The log spans {t} to {u}.",
+            "The log covers the time from {t} to {u}.",
+            "The log runs from {t} until {u}.",
+            "The file covers {t} – {u}.",
+        ],
+        "ja": [
+            "ログは{t}から{u}までです。",
+            "ログの期間は{t}から{u}です。",
+            "このログは{t}〜{u}の記録です。",
+            "ログは{t}に始まり{u}に終わります。",
+        ],
+    },
+    "order": {
+        "en": [
+            '"{a}" appears before "{b}".',
+            '"{b}" comes after "{a}".',
+            "`{a}` is followed by `{b}`.",
+            'First "{a}", then "{b}".',
+            "`{a}` happens earlier than `{b}`.",
+            '"{a}" precedes "{b}".',
+        ],
+        "ja": [
+            "「{a}」は「{b}」より前に出ます。",
+            "「{a}」の後に「{b}」が記録されています。",
+            "「{b}」は「{a}」の後です。",
+            "「{a}」が先で、「{b}」が後です。",
+            "最初に「{a}」、次に「{b}」が出ます。",
+            "「{a}」は「{b}」の前に現れます。",
+        ],
+    },
+    "more": {
+        "en": [
+            '"{q}" increased in the second half.',
+            '"{q}" is more frequent in the second half than in the first.',
+            "In the second half `{q}` becomes more frequent.",
+            "`{q}` appears more often in the second half.",
+            'There are fewer "{q}" in the first half than in the second.',
+            "The second half has more `{q}` than the first half.",
+        ],
+        "ja": [
+            "「{q}」は前半より後半に多く出ています。",
+            "「{q}」は後半に増加しています。",
+            "後半は前半より「{q}」が多い。",
+            "「{q}」は後半で増えています。",
+        ],
+    },
+    "less": {
+        "en": [
+            '"{q}" decreased in the second half.',
+            '"{q}" is less frequent in the second half than in the first.',
+            "In the second half `{q}` becomes rarer.",
+            "`{q}` appears less often in the second half.",
+            'There are more "{q}" in the first half than in the second.',
+            "The first half has more `{q}` than the second half.",
+        ],
+        "ja": [
+            "「{q}」は後半より前半に多く出ています。",
+            "「{q}」は後半に減少しています。",
+            "後半は前半より「{q}」が少ない。",
+            "「{q}」は後半で減っています。",
+        ],
+    },
+    "half": {
+        "en": [
+            '"{q}" appears {n} times in the {half} half.',
+            "In the {half} half, `{q}` occurs {n} times.",
+            'The {half} half has {n} lines with "{q}".',
+            "`{q}` is logged {n} times in the {half} half of the log.",
+        ],
+        "ja": [
+            "「{q}」は{half}に{n}回出ています。",
+            "{half}には「{q}」が{n}件あります。",
+            "{half}では「{q}」が{n}回記録されています。",
+            "「{q}」は{half}で{n}件です。",
+        ],
+    },
+}
+CAUSES = {
+    "en": [
+        '"{a}" was caused by "{b}".',
+        '"{b}" happened because of "{a}" (line {n}).',
+        "`{b}` (line {n}) led to the failure of {e}.",
+        'Due to "{a}", the service at {e} failed.',
+    ],
+    "ja": ["「{a}」の原因は「{b}」です。", "「{b}」は「{a}」によって発生しました。", "「{a}」のため、{e} が失敗しました。"],
+}
