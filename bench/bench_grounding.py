@@ -2,13 +2,17 @@
 
     python bench/bench_grounding.py [--cases 1000] [--seed 1] [--misses 20] [--logs FOLDER]
 
-Cases are made from the raw text of the logs by this file's own code; the checker is called, and nothing else of it is used.
-True statements: line references with quotes, first and last places, entities, counts of texts, entities, levels and lines,
+Cases are made from the raw text of the logs by this file's own code; the checker is called, and nothing else of it
+is used.
+True statements: line references with quotes, first and last places, entities, counts of texts, entities, levels and
+lines,
 times, ranges, order, change between halves. False ones: an entity swapped for one that is not in the log, a count one
 off, a line number moved, a quote invented, halves or order swapped, a time moved.
 
-A false statement is flagged when a claim in it is contradicted. Goal: at least 95 % of the false ones, at most 2 % of the
-true ones. Coverage: true statements with a supported claim and none contradicted; abstention: statements without a claim
+A false statement is flagged when a claim in it is contradicted. Goal: at least 95 % of the false ones, at most 2 %
+of the
+true ones. Coverage: true statements with a supported claim and none contradicted; abstention: statements without a
+claim
 that was decided. Wordings seen in development and held-out ones (`grounding_wordings`) are reported apart. Causal
 statements are made beside them: no claim about a cause may be supported.
 """
@@ -35,7 +39,20 @@ LEVELS = {
     "mariadb.log": (r"^\S+ \S+ +[0-9]+ \[(\w+)\] ", {"ERROR": "error", "Warning": "warning"}),
     "named.log": (r"^\S+ \S+: (\w+): ", {"error": "error", "info": "info"}),
 }
-POOL = "teapot quota mirror lunar rejected dragon seventh backwards unpaid orchard violet hammer".split()
+POOL = [
+    "teapot",
+    "quota",
+    "mirror",
+    "lunar",
+    "rejected",
+    "dragon",
+    "seventh",
+    "backwards",
+    "unpaid",
+    "orchard",
+    "violet",
+    "hammer",
+]
 HALVES = {"en": ("first", "second"), "ja": ("前半", "後半")}
 
 
@@ -185,7 +202,7 @@ def make_count_entity(log: Log, draw: random.Random) -> Pair:
 
 
 def make_count_level(log: Log, draw: random.Random) -> Pair:
-    pattern, names = LEVELS[log.path.name] if log.path.name in LEVELS else ("", {})
+    pattern, names = LEVELS.get(log.path.name, ("", {}))
     if not pattern:
         raise LookupError
     found = [one[1] for line in log.lines if (one := re.search(pattern, line))]
@@ -209,7 +226,12 @@ def make_time(log: Log, draw: random.Random) -> Pair:
     if draw.random() < 0.5 and other:
         return {"q": phrase, "t": draw.choice(times)}, {"q": phrase, "t": draw.choice(other)}, "time of another line"
     taken = {one for found in log.clocks for one in found}
-    free = [f"{hour:02d}:{minute:02d}:{second:02d}" for hour in (9, 20, 21) for minute in (7, 34, 35, 36) for second in range(60)]
+    free = [
+        f"{hour:02d}:{minute:02d}:{second:02d}"
+        for hour in (9, 20, 21)
+        for minute in (7, 34, 35, 36)
+        for second in range(60)
+    ]
     absent = draw.choice([one for one in free if one not in taken])
     return {"q": phrase, "t": draw.choice(times)}, {"q": phrase, "t": absent}, "time that no line has"
 
@@ -354,7 +376,10 @@ def main() -> None:
         if wrong and not case.held_out and options.misses > 0:
             options.misses -= 1
             print("TRUE FLAGGED" if case.true else f"MISSED ({case.change})", case.log, case.text)
-            print("    ", [(claim.kind, claim.verdict, case.text[claim.start : claim.end], claim.actual) for claim in claims])
+            print(
+                "    ",
+                [(claim.kind, claim.verdict, case.text[claim.start : claim.end], claim.actual) for claim in claims],
+            )
     for title, name in (
         ("wordings", lambda case: "held out" if case.held_out else "development"),
         ("kind", lambda case: case.kind),
@@ -370,8 +395,10 @@ def main() -> None:
     made = causes(logs, options.cases // 5, options.seed)
     named = [[one for one in check(text, indexes[log]) if one.kind == "cause"] for log, text in made]
     supported = sum(one.verdict == "supported" for found in named for one in found)
-    print(f"\ncausal statements: {len(made)}; with a claim about the cause {sum(map(bool, named))}, supported {supported}, "
-          f"with evidence lines {sum(any(one.lines for one in found) for found in named)}")
+    print(
+        f"\ncausal statements: {len(made)}; with a claim about the cause {sum(map(bool, named))}, supported {supported}, "  # noqa: E501
+        f"with evidence lines {sum(any(one.lines for one in found) for found in named)}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,14 +4,16 @@
     python bench/bench_templates.py FOLDER --speed        # 16 files repeated 16 times, the same with permuted digits
     python bench/bench_templates.py FOLDER --speed --repeat 4 --drain-lines 20000
 
-Accuracy: measures as in `template_metrics`. Plain Drain3 reads the true message column (its header stripped for it) with
+Accuracy: measures as in `template_metrics`. Plain Drain3 reads the true message column (its header stripped for it)
+with
 its published settings and three masks (address, hex, number); LogLore reads the raw lines, one configuration for all
 systems. These numbers are in-sample: masks and thresholds were chosen while looking at all 16 label sets, by us, so a
 split of the 16 into seen and unseen after the fact would be no held-out check. `--heldout` is one that can be made: the
 templates that the program text of `examples/capture/shop/shopapp.py` writes, as labels of `examples/logs/shopapp.log`.
 
 Speed: `mine` on the log table of the raw lines, and reading them, timed apart. Drain3 gets the same messages, headers
-stripped for it, one line at a time: once masked beforehand by our own rules (that time not counted for it), once masking
+stripped for it, one line at a time: once masked beforehand by our own rules (that time not counted for it), once
+masking
 by itself with the same rules in Python's `re`.
 
 LogHub is for research use; cite Zhu et al., "Loghub: A Large Collection of System Log Datasets for AI-driven Log
@@ -77,7 +79,9 @@ def accuracy(folder: Path) -> None:
         events, true = truth["EventId"].to_list(), truth["EventTemplate"].fill_null("").to_list()
         mine_, plain = scores(*ours(path), events, true), scores(*drain3(truth["Content"].fill_null("")), events, true)
         rows.append([*mine_, *plain])
-        below = [name for name, one, other in zip(NAMES, mine_, plain, strict=True) if one < other and name in ("GA", "FTA")]
+        below = [
+            name for name, one, other in zip(NAMES, mine_, plain, strict=True) if one < other and name in ("GA", "FTA")
+        ]
         note = f"  below Drain3 in {', '.join(below)}" if below else ""
         print(f"{path.name.removesuffix('_2k.log'):12}", *(f"{one:6.3f}" for one in rows[-1]), note)
     means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
@@ -110,7 +114,9 @@ def heldout(root: Path) -> None:
             true = max(matching, key=lambda text: len(FIELD.sub("", text)))
             rows.append((message, group, mined.by_id[group].text, true, FIELD.sub("<*>", true)))
     messages, groups, found, events, true_texts = (list(column) for column in zip(*rows, strict=True))
-    print(f"shopapp.log: {len(rows)} of {heads.height} events, written by {len(set(events))} log statements of its source")
+    print(
+        f"shopapp.log: {len(rows)} of {heads.height} events, written by {len(set(events))} log statements of its source"
+    )
     plain = drain3(messages)
     for name, values in (("LogLore", (groups, found)), ("plain Drain3", plain)):
         measured = zip(NAMES, scores(*values, events, true_texts), strict=True)
@@ -119,7 +125,9 @@ def heldout(root: Path) -> None:
 
 def permuted(line: str, repeat: int) -> str:
     """The line with its digits permuted, in a way of its own for each repeat."""
-    return line.translate({ord(str(digit)): str((digit * (1, 3, 7, 9)[repeat % 4] + repeat) % 10) for digit in range(10)})
+    return line.translate(
+        {ord(str(digit)): str((digit * (1, 3, 7, 9)[repeat % 4] + repeat) % 10) for digit in range(10)}
+    )
 
 
 def timed(work: Callable[[], object]) -> tuple[object, float]:
@@ -129,10 +137,13 @@ def timed(work: Callable[[], object]) -> tuple[object, float]:
 
 
 def python_masks() -> list[tuple[re.Pattern[str], str]]:
-    """Our rules for Python's `re`: the same expressions, the replacement's `${1}` as `\\1`."""
+    r"""Our rules for Python's `re`: the same expressions, the replacement's `${1}` as `\\1`."""
     wide = re.compile(r"\\x\{([0-9a-f]+)\}")
     return [
-        (re.compile(wide.sub(lambda one: chr(int(one[1], 16)), expression.replace("-u:", "a:"))), re.sub(r"\$\{(\d)\}", r"\\\1", text))
+        (
+            re.compile(wide.sub(lambda one: chr(int(one[1], 16)), expression.replace("-u:", "a:"))),
+            re.sub(r"\$\{(\d)\}", r"\\\1", text),
+        )
         for expression, text in steps()
     ]
 
@@ -142,14 +153,19 @@ def speed(folder: Path, repeat: int, drain_lines: int) -> None:
     files = [path.read_text(errors="replace").split("\n")[:-1] for path in sorted(folder.glob("*_2k.log"))]
     for name, change in (("repeated", lambda line, _: line), ("digits permuted", permuted)):
         lines = [[change(line, number) for number in range(repeat) for line in file] for file in files]
-        table, reading = timed(lambda: pl.concat([table_of(one, str(at)) for at, one in enumerate(lines)]))
+        table, reading = timed(lambda lines=lines: pl.concat([table_of(one, str(at)) for at, one in enumerate(lines)]))
         assert isinstance(table, pl.DataFrame)
-        mined, mining = timed(lambda: mine(table))
-        _, typing = timed(lambda: variables.of_lines(mined))
+        mined, mining = timed(lambda table=table: mine(table))
+        _, typing = timed(lambda mined=mined: variables.of_lines(mined))
         count = table.height
-        print(f"{name}: {count:,} lines, {table['message'].n_unique():,} distinct messages, {len(mined.templates):,} templates")
-        print(f"  mining {count / mining:10,.0f} lines/s ({mining:.2f} s); reading {count / reading:,.0f} lines/s; "
-              f"both {count / (reading + mining):,.0f}; typed variables of every line {count / typing:,.0f}")
+        print(
+            f"{name}: {count:,} lines, {table['message'].n_unique():,} distinct messages, "
+            f"{len(mined.templates):,} templates"
+        )
+        print(
+            f"  mining {count / mining:10,.0f} lines/s ({mining:.2f} s); reading {count / reading:,.0f} lines/s; "
+            f"both {count / (reading + mining):,.0f}; typed variables of every line {count / typing:,.0f}"
+        )
         drain_speed(table["message"].to_list(), drain_lines, count / mining)
 
 
@@ -170,9 +186,10 @@ def drain_speed(messages: list[str], most: int, our_rate: float) -> None:
     def masking() -> None:
         drain = Drain(depth=4, sim_th=0.4, max_children=100)
         for message in sample:
+            masked = message
             for expression, replacement in rules:
-                message = expression.sub(replacement, message)
-            drain.add_log_message(message)
+                masked = expression.sub(replacement, masked)
+            drain.add_log_message(masked)
 
     for name, work in (("masked for it", alone), ("equal masks in Python", masking)):
         _, seconds = timed(work)

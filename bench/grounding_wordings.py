@@ -1,7 +1,8 @@
 """How statements about a log are worded, for `bench_grounding`: English and Japanese, several wordings a kind.
 
 Every list alternates: wordings at even places were looked at while the checker was developed, those at odd places were
-written at the same time and kept aside until the end. `q`, `a`, `b` stand for quoted stretches, `e` for an entity, `n` for a
+written at the same time and kept aside until the end. `q`, `a`, `b` stand for quoted stretches, `e` for an entity,
+`n` for a
 number, `t`, `u` for clock times, `level` for a level's name.
 """
 
@@ -265,5 +266,9 @@ CAUSES = {
         "`{b}` (line {n}) led to the failure of {e}.",
         'Due to "{a}", the service at {e} failed.',
     ],
-    "ja": ["「{a}」の原因は「{b}」です。", "「{b}」は「{a}」によって発生しました。", "「{a}」のため、{e} が失敗しました。"],
+    "ja": [
+        "「{a}」の原因は「{b}」です。",
+        "「{b}」は「{a}」によって発生しました。",
+        "「{a}」のため、{e} が失敗しました。",
+    ],
 }

@@ -1,6 +1,7 @@
 """How well templates agree with labelled ones: GA, FGA, PA, FTA.
 
-Definitions as in Jiang et al., "A Large-Scale Evaluation for Log Parsing Techniques: How Far Are We?", ISSTA 2024: GA is
+Definitions as in Jiang et al., "A Large-Scale Evaluation for Log Parsing Techniques: How Far Are We?", ISSTA 2024:
+GA is
 the share of lines whose group has exactly the lines of the true event; FGA the F1 of groups that are right in that
 sense; PA the share of lines whose template text is the true one; FTA the F1 of templates whose lines all have one true
 template with the same text. Texts are compared as that evaluation does, after a clean-up that is the same for every

@@ -1,4 +1,4 @@
-"""JSON lines and logfmt: every family's time, level, message and component; the rest against a flattening of our own."""
+"""JSON lines and logfmt: every family's time, level, message, component; the rest against a flattening of our own."""
 
 import datetime
 import json
@@ -57,7 +57,8 @@ SHAPES: dict[str, tuple[Any, str | None, str | None, str | None, str, dict[str, 
         AT, "warning", None, "hi", {"attributes.n": 1},
     ),
     "bunyan": (
-        {"name": "api", "hostname": "web", "pid": 7, "level": 40, "msg": "hi", "time": "2026-11-22T20:05:08.123Z", "v": 0},
+        {"name": "api", "hostname": "web", "pid": 7, "level": 40, "msg": "hi", "time": "2026-11-22T20:05:08.123Z",
+         "v": 0},
         AT, "warning", "api", "hi", {"v": 0},
     ),
     "pino": ({"level": 60, "time": 1795377908123, "msg": "hi"}, AT, "fatal", None, "hi", None),
@@ -93,7 +94,8 @@ SHAPES: dict[str, tuple[Any, str | None, str | None, str | None, str, dict[str, 
         AT, "fatal", None, "hi", {"insertId": "x"},
     ),
     "gcp nested": (
-        {"severity": "NOTICE", "jsonPayload": {"message": "hi"}, "timestamp": {"seconds": 1795377908, "nanos": 123000000}},
+        {"severity": "NOTICE", "jsonPayload": {"message": "hi"},
+         "timestamp": {"seconds": 1795377908, "nanos": 123000000}},
         AT, "info", None, "hi", None,
     ),
     "caddy": (
@@ -130,7 +132,8 @@ SHAPES: dict[str, tuple[Any, str | None, str | None, str | None, str, dict[str, 
         AT, "warning", None, "hi", {"version": "1.1"},
     ),
     "docker": (
-        {"log": "2026-11-22 20:05:07,000 WARNING shop.db: hi\n", "stream": "stderr", "time": "2026-11-22T20:05:08.123Z"},
+        {"log": "2026-11-22 20:05:07,000 WARNING shop.db: hi\n", "stream": "stderr",
+         "time": "2026-11-22T20:05:08.123Z"},
         AT, "warning", "shop.db", "hi", {"stream": "stderr"},
     ),
     "json in docker": (
@@ -142,7 +145,9 @@ SHAPES: dict[str, tuple[Any, str | None, str | None, str | None, str, dict[str, 
         "2026-11-22 20:05:08", None, None, 'remote_addr=10.0.0.1 status=500 request="GET / X"',
         {"remote_addr": "10.0.0.1", "status": 500, "request": "GET / X"},
     ),
-    "several lines in one": ({"level": "info", "msg": "one\n  two\r\nthree"}, None, "info", None, "one   two three", None),
+    "several lines in one": (
+        {"level": "info", "msg": "one\n  two\r\nthree"}, None, "info", None, "one   two three", None,
+    ),
     "NaN": ('{"level":"info","msg":"hi","load":NaN}', None, "info", None, "hi", {"load": "NaN"}),
     "logrus": (
         'time="2026-11-23T05:05:08.123+09:00" level=fatal msg="a \\"b\\"" size=10 none=',
@@ -233,8 +238,8 @@ def flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text("ab \"\\\n\t{}=é\u2028漢", max_size=8)
-KEYS = st.text("kxyz.é\"", min_size=1, max_size=4).map(lambda key: "x" + key)
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text('ab "\\\n\t{}=é\u2028漢', max_size=8)
+KEYS = st.text('kxyz.é"', min_size=1, max_size=4).map(lambda key: "x" + key)
 OBJECTS = st.recursive(
     SCALARS | st.lists(SCALARS, max_size=3), lambda inner: st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
 )
@@ -248,7 +253,7 @@ def test_fields_are_all_that_the_record_holds(record: dict[str, Any], ascii_only
     assert (json.loads(found) if found else {}) == flatten(record)
 
 
-VALUES = st.text("ab\"\\ =é/", max_size=6)
+VALUES = st.text('ab"\\ =é/', max_size=6)
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z.]{0,5}", fullmatch=True), VALUES, min_size=1, max_size=6))
@@ -293,7 +298,7 @@ def test_blocks_of_a_stream_are_parsed_like_the_whole() -> None:
     lines = [as_line(shape[0]) for shape in SHAPES.values()] * 3
     lines = [line for line in lines if not re.match("Nov", line)]
     whole = parse(pl.Series("text", lines))
-    names = sorted({name for name in whole["layout"].drop_nulls()})
+    names = sorted(set(whole["layout"].drop_nulls()))
     layouts = [name for name in ("heroku", "audit", "container") if name in names]
     parts = [parse(pl.Series("text", lines[at : at + 7]), layouts) for at in range(0, len(lines), 7)]
     assert pl.concat(parts).rows() == whole.rows()

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from loglore.logs import variables
 from loglore.logs.masking import MARKS, TYPE_OF, mask
 from loglore.logs.patterns import expand
-from loglore.logs import variables
 from loglore.logs.reader import read_table, table_of
 from loglore.logs.templates import Mined, masked_messages, mine
 

@@ -60,7 +60,7 @@ def test_years() -> None:
     assert placed.dt.year().to_list() == [2024, 2024, 2025]
 
 
-# How a real program writes the moment, as a strptime format, and a line of it; the first of each pair is its peer's name.
+# How a real program writes the moment, as a strptime format, and a line of it.
 LINES = {
     "syslog": ("%b %d %H:%M:%S", "{} web sshd[1]: a"),
     "syslog with year": ("%b %d %Y %H:%M:%S", "{} fw01 asa: a"),

@@ -49,8 +49,8 @@ _NEGATION = re.compile(
 class Claim:
     """One checkable statement: characters `start`:`end` of the text.
 
-    kind: `line`, `quote`, `entity`, `count`, `time`, `order` or `cause`. source: the log that decides it ("" when none does).
-    verdict: `supported`, `contradicted` or `unverifiable`. lines: the log's lines that decide it, at most
+    kind: `line`, `quote`, `entity`, `count`, `time`, `order` or `cause`. source: the log that decides it ("" when none
+    does). verdict: `supported`, `contradicted` or `unverifiable`. lines: the log's lines that decide it, at most
     `MOST_LINES`. actual: what the log says instead, when contradicted.
     """
 

@@ -1,4 +1,4 @@
-"""Lines by level over time: counts in buckets of a width that a person would choose, as text for a terminal or a picture.
+"""Lines by level over time: counts in buckets of a width that a person would choose, as text or as a picture.
 
 Events are counted (a traceback is one), since continuing lines have no level. Lines without a time are not in it; their
 number is. Where a log has no year, its times are shown without one.
@@ -134,27 +134,29 @@ def terminal(histogram: Histogram) -> "Table":
 def draw(histogram: Histogram, path: Path, form: Literal["png", "svg"], title: str = "") -> None:
     """Write stacked bars by level over time as a picture of a form; equal counts give equal bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     bottom = [0] * len(histogram.starts)
     step = timedelta(seconds=histogram.seconds)
+    width = 0.92 * histogram.seconds / DAY
     middles = [start + step / 2 for start in histogram.starts]
     for level in reversed(histogram.counts):
         numbers = histogram.counts[level]
         label = f"{level} ({sum(numbers):,})"
-        axes.bar(middles, numbers, width=step * 0.92, bottom=bottom, color=COLOURS[level], label=label)
+        axes.bar(date2num(middles), numbers, width, bottom=bottom, color=COLOURS[level], label=label)
         bottom = [one + more for one, more in zip(bottom, numbers, strict=True)]
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=histogram.starts[0].year != UNKNOWN_YEAR))
-    axes.set_xlim(histogram.starts[0] - step / 2, histogram.starts[-1] + step * 1.5)
+    axes.set_xlim(*date2num([histogram.starts[0] - step / 2, histogram.starts[-1] + step * 1.5]))
     axes.set_ylabel(f"events per {_span(histogram.seconds)}")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if title:
         axes.set_title(title, loc="left", fontsize="medium")
     handles, labels = axes.get_legend_handles_labels()

@@ -17,8 +17,8 @@ _FIRST_MARK = 0xE000
 
 # Written into the text while rules run, and gone afterwards: `_` becomes a non-word character, so that `\b` sees the
 # number in `blk_38`; a sign becomes part of its number. The guard ends in a letter, so that no number begins behind it.
-# The border of a word of ASCII letters and digits. Rust's own `\\b` knows all letters, which keeps it from its fast engine
-# wherever a message is not ASCII, as every message with a mark is: masking took three times as long.
+# The border of a word of ASCII letters and digits. Rust's own `\\b` knows all letters, which keeps it from its fast
+# engine wherever a message is not ASCII, as every message with a mark is: masking took three times as long.
 BORDER = r"(?-u:\b)"
 _UNDERSCORE, _PLUS, _MINUS = "\ue0f0", "\ue0f1", "\ue0f2"
 GUARD = "\U00016f00G"

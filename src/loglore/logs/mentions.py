@@ -155,7 +155,7 @@ def template_references(text: str) -> list[Mention]:
 
 
 def counts(text: str) -> list[Mention]:
-    """Numbers that could be counts; `value` is the number in digits, kind `times` when ×, 回, 件 or the like marks it."""
+    """Numbers that could be counts; `value` is the number in digits, kind `times` when ×, 回 or 件 marks it."""
     return [
         Mention(
             one.start(), one.end(), "times" if one["times"] or one["after"] else "number", str(_value(one["number"]))

@@ -66,7 +66,8 @@ PATTERNS: dict[str, str] = {
     "TIME": r"%{HOUR}:%{MINUTE}:%{SECOND}",
     "ISO8601_TIMEZONE": r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)",
     "TZ": r"[A-Z]{3,4}",
-    "TIMESTAMP_ISO8601": r"%{YEAR}-[0-9]{2}-[0-9]{2}[T ]%{HOUR}:%{MINUTE}:%{SECOND}(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2})|[+-][0-9]{2}\b)?",
+    "TIMESTAMP_ISO8601": r"%{YEAR}-[0-9]{2}-[0-9]{2}[T ]%{HOUR}:%{MINUTE}:%{SECOND}"
+    r"(?: ?(?:Z|[+-][0-9]{2}:?[0-9]{2})|[+-][0-9]{2}\b)?",
     "SYSLOGTIMESTAMP": r"%{MONTH} +%{MONTHDAY} (?:%{YEAR} )?%{TIME}",
     "HTTPDATE": r"%{MONTHDAY}/%{MONTH}/%{YEAR}:%{TIME} %{INT}",
     "HTTPDERROR_DATE": r"%{DAY} %{MONTH} +%{MONTHDAY} %{TIME} %{YEAR}",

@@ -1,4 +1,4 @@
-"""One record of a structured log: nested keys flattened with dots, and which of them say time, level, message, …
+"""One record of a structured log: nested keys flattened with dots, and which of them say time, level and message.
 
 A record is judged by itself, whatever the lines around it, so a file of mixed shapes works line by line and a stream
 needs no schema. The roles of a set of keys are found once and remembered (a log has few sets), which leaves about two
@@ -10,7 +10,7 @@ Cloud, GELF, MongoDB, journald's JSON export.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -170,6 +170,7 @@ def _meaning(key: str, value: str | int | float) -> str | None:
     if isinstance(value, str) and not value.strip().isdecimal():
         return MEANING.get(value.strip().lower().rstrip("1234"))
     number = int(value)
+    scale: Mapping[int, str | None]
     if key in ("severitynumber", "severity_number"):
         scale = _OTEL
     elif key == "levelno":
@@ -225,7 +226,7 @@ def _otlp(value: dict[str, Any]) -> dict[str, Any]:
     bodies = [record.get("body") for record in found]
     texts = [str(_plain(body)) if type(body) is dict and len(body) == 1 else str(body) for body in bodies]
     worst = max(found, key=lambda record: _number(record.get("severityNumber")))
-    levels = {key: worst[key] for key in ("severityNumber", "severityText") if key in worst}
+    levels: dict[str, Any] = {key: worst[key] for key in ("severityNumber", "severityText") if key in worst}
     return {**found[0], **levels, "body": " | ".join(texts), "records": len(found)}
 
 

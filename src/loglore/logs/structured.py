@@ -1,4 +1,4 @@
-r"""Structured lines in Polars: JSON objects and logfmt to the columns of the log table, the rest as one column `fields`.
+r"""Structured lines in Polars: JSON objects and logfmt to the columns of the log table, the rest to `fields`.
 
 `fields` is a JSON object in a string column, null on other lines. A struct column would need every key of the whole log
 before the first row is written and would change with each shard of a stream; a string has one type for every file, and

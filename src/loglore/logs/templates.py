@@ -22,7 +22,7 @@ from loglore.logs.masking import GUARD, MARKS, TYPE_OF, WILDCARD, mask
 TREE_DEPTH = 4
 SIMILARITY = 0.6
 MOST_WORDS = 5
-# Words after a name that must agree for the messages to be of one kind: `cupsd startup succeeded` may be an event of its own.
+# Words after a name that must agree for the messages to be of one kind: `cupsd startup succeeded` may be its own event.
 NAMED_TAIL = 4
 _DIGIT = re.compile("[0-9]")
 _DIGITS = re.compile("[0-9]+")
@@ -54,8 +54,8 @@ class Template:
     id: `T1`, `T2`, … by first appearance. key: 16 hex digits of the text's sha256, the same in every log.
     text: the message (header stripped) with `<*>` for each variable; variables: their types, in order
     (`masking.TYPES`). count: lines of this kind in the whole table. source, first, last: the log where it appears
-    first, with its first and last line there. example: the whole first line. first_time, last_time: the earliest and the
-    latest time of its lines (UTC), None when none has one.
+    first, with its first and last line there. example: the whole first line. first_time, last_time: the earliest and
+    the latest time of its lines (UTC), None when none has one.
     """
 
     id: str
