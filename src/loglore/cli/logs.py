@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from loglore.cli.logs_levels import logs_levels
 from loglore.cli.output import AsJson, LogPaths, say, table, vars_of
 
 if TYPE_CHECKING:
     from loglore.logs.table import LogTable
 
 app = typer.Typer(help="Look into logs of any size; needs no model.", no_args_is_help=True)
+app.command("levels")(logs_levels)
 
 Index = Annotated[
     Path | None, typer.Option("--index", help="Folder for the log's index; default: below LOGLORE_HOME/logs.")

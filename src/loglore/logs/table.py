@@ -268,14 +268,15 @@ class LogTable:
 
     def _timed(self, tally: pl.DataFrame) -> pl.DataFrame:
         """A tally with `first_time` and `last_time` of each row, years put in."""
-        parts = []
+        times = pl.lit(None, dtype=pl.Datetime("us"))
+        parts = [tally.clear().with_columns(first_time=times, last_time=times)]
         for part in tally.partition_by("source", maintain_order=True):
             source = int(part["source"][0])
-            times = [self._edge(part, source, edge) for edge in ("low", "high")]
+            low, high = (self._edge(part, source, edge) for edge in ("low", "high"))
             parts.append(
                 part.with_columns(
-                    first_time=pl.min_horizontal(pl.col("low").cast(pl.Datetime("us")), times[0]),
-                    last_time=pl.max_horizontal(pl.col("high").cast(pl.Datetime("us")), times[1]),
+                    first_time=pl.min_horizontal(pl.col("low").cast(pl.Datetime("us")), low),
+                    last_time=pl.max_horizontal(pl.col("high").cast(pl.Datetime("us")), high),
                 )
             )
         return pl.concat(parts)
