@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--peer", help="Python of an environment with datasets and trl")
     parser.add_argument("--lengths", action="store_true", help="fill of the tutorial's lengths, nothing else")
     parser.add_argument("--folder", type=Path, help="where to write and keep; default: a temporary folder")
-    parser.add_argument("--parts", nargs="+", default=list(OURS), help="parts to run")
+    parser.add_argument("--parts", nargs="+", choices=[*OURS, *PEERS], help="default: all that can run")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -227,7 +227,7 @@ def table(arguments: argparse.Namespace, file: Path) -> None:
     print(f"{file.stat().st_size / 1e6:,.0f} MB")
     print(f"{'part':14} {'seconds':>8} {'of first':>8} {'tokens':>12} {'fill':>7} {'peak MB':>8}", flush=True)
     base = 0.0
-    for part in (*arguments.parts, *(PEERS if arguments.peer else ())):
+    for part in arguments.parts or (*OURS, *(PEERS if arguments.peer else ())):
         found = run(part, arguments.peer if part in PEERS else sys.executable, arguments, file)
         base = base or found["seconds"]
         fill = f"{found['fill']:.2%}" if "fill" in found else ""

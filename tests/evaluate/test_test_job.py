@@ -111,7 +111,7 @@ def test_general_text_is_measured_when_asked(tiny_model: Path, dataset: Path, tm
     [
         ("", "no rows to test on"),
         ('{"conversations": [{"from": "human", "value": "?"}]}', "row 1: turns are user; expected"),
-        ('\n{"text": "corpus"}', "row 1: a corpus row has no chat messages"),
+        ('\n{"text": "corpus"}', "row 2: corpus rows have no chat messages"),
         ('{"conversations": 1', "row 1: not JSON"),
     ],
 )

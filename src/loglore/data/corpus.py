@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from loglore.data.files import Row, read_rows
-from loglore.data.formats import numbered, to_corpus
+from loglore.data.files import Row, placed_rows, read_rows
+from loglore.data.formats import to_corpus
 from loglore.errors import InputError
 
 
@@ -28,7 +28,7 @@ class Corpus:
 def held_out_templates(chunks: Path, splits: Iterable[str] = ("validation", "test")) -> set[str]:
     """Keys of all templates that occur in chunks of these splits (rows of a `chunks.jsonl`)."""
     keys: set[str] = set()
-    for place, row in numbered(read_rows(chunks), chunks):
+    for place, row in placed_rows(chunks):
         if "split" not in row or "templates" not in row:
             raise InputError(f"{place}: expected the fields `split` and `templates`, found {sorted(row)}")
         if row["split"] in splits:
@@ -69,7 +69,7 @@ def build_corpus(
     """
     left_out: Counter[str] = Counter()
     kept: list[Row] = []
-    for place, row in numbered(read_rows(rows), rows):
+    for place, row in placed_rows(rows):
         try:
             text = to_corpus(row)
         except InputError as fault:

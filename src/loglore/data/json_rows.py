@@ -94,14 +94,14 @@ def _lines(stream: BinaryIO, head: bytes, name: str) -> Iterator[tuple[int, Row 
             parts = [lines.pop()]
             for line in lines:
                 number += 1
-                if line and not line.isspace():
+                if line[:1] == b"{" or line.strip(_BLANK):
                     yield number, parse(line)
         elif sum(map(len, parts)) > MAX_ROW:
             raise _too_large(name, number + 1)
         more = stream.read(BLOCK)
         parts.append(more)
     rest = b"".join(parts)
-    if rest and not rest.isspace():
+    if rest.strip(_BLANK):
         yield number + 1, parse(rest)
 
 
@@ -121,6 +121,8 @@ def _array(stream: BinaryIO, buffer: bytes, name: str) -> Iterator[tuple[int, Ro
             for bad in _last_gap(buffer[place : cut.closed], first=number == 0):
                 number += 1
                 yield number, bad
+            if buffer[cut.closed] != ord("]"):
+                raise InputError(f"{name}: after row {number}: not JSON: expected ] or a row, found }}")
             _only_blanks(stream, buffer[cut.closed + 1 :], name, number)
             return
         buffer = buffer[place:]
@@ -228,7 +230,7 @@ def _no_object(part: bytes) -> BadRow:
 
 
 def _only_blanks(stream: BinaryIO, rest: bytes, name: str, number: int) -> None:
-    while not rest or rest.isspace():
+    while not rest.strip(_BLANK):
         rest = stream.read(BLOCK)
         if not rest:
             return

@@ -95,7 +95,8 @@ def parquet_rows(stream: BinaryIO, name: str, local: Path | None) -> Iterator[tu
                     number += 1
                     field = next((name for name, value in row.items() if _not_finite(value)), "")
                     yield number, BadRow("nan", "NaN or infinite", field) if field else _without_nulls(row)
-        except (pl.exceptions.PolarsError, OSError) as fault:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as fault:
+            # Polars panics on some damage (found by fuzzing) and says so on standard error, too.
             raise InputError(f"{name}: row {number + 1}: damaged Parquet file: {_first_line(fault)}") from None
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from loglore import settings
 from loglore.data import files as data_files
-from loglore.data.formats import Message, numbered, to_messages
+from loglore.data.formats import Message, to_messages
 from loglore.data.frame import log_of
 from loglore.data.render import render_prompt
 from loglore.errors import InputError
@@ -112,7 +112,7 @@ def read_questions(path: Path) -> list[Question]:
         InputError: no rows, or one without a true last answer; names the row.
     """
     questions = []
-    for where, row in numbered(data_files.read_rows(path), path):
+    for where, row in data_files.placed_rows(path):
         try:
             messages = to_messages(row)
         except InputError as fault:
@@ -120,7 +120,7 @@ def read_questions(path: Path) -> list[Question]:
         meta = row.get("meta") or {}
         first = next(message["content"] for message in messages if message["role"] == "user")
         named = {name: str(meta.get(name) or "") for name in ("task", "source")}
-        chunk = str(meta.get("chunk") or where.rpartition(": ")[2])
+        chunk = str(meta.get("chunk") or f"row {where.row}")
         questions.append(Question(messages[:-1], messages[-1]["content"], log_of(first), chunk, **named))
     if not questions:
         raise InputError(f"{path}: no rows to test on")
