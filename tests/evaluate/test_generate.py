@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from loglore.errors import InputError
 from loglore.evaluate import generate
 from loglore.models.load import load_model, load_tokenizer
+from loglore.runs import files
 from loglore.runs.folder import RunFolder
 
 PROMPTS = [[5, 9, 200, 31], [7] * 11, [40, 41, 42, 43, 44, 45, 46], [99]]
@@ -107,6 +108,8 @@ def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model
 
     first = answers(PROMPTS, "one")
     assert answers(PROMPTS, "one") == first, "recorded, down to the seconds"
-    assert answers(PROMPTS, "two") != first, "same texts, but measured again"
+    plan = files.read_jsonl_log(tmp_path / "outputs.jsonl")[0]
+    answers(PROMPTS, "two")
+    assert files.read_jsonl_log(tmp_path / "outputs.jsonl")[0] != plan, "same texts, but written again"
     assert [output.prompt_tokens for output in answers(PROMPTS[:2], "two")] == [4, 11]
     assert generate.throughput(first, 2)["tokens"] == sum(output.tokens for output in first)
