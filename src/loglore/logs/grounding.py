@@ -2,7 +2,7 @@
 
 The rule is precision before coverage: `contradicted` is said only where the log shows otherwise whatever reading of the
 sentence is taken; what cannot be bound to something countable or findable is `unverifiable`. Advice ("check …",
-"set …", "could …") claims nothing about the log. Causes are not judged at all.
+"set …", "could …") claims nothing about the log. A cause is at best unverifiable: its claim names the lines of its parts.
 
 >>> from loglore.logs.reader import table_of
 >>> log = table_of(["GET /a refused", "GET /b refused"])
@@ -16,13 +16,23 @@ from collections.abc import Iterable
 import polars as pl
 
 from loglore.logs.claims import Claim, sentences
-from loglore.logs.counting import judge_counts, judge_order
+from loglore.logs.counting import judge_counts
 from loglore.logs.judges import judge_entities, judge_lines, judge_quotes, judge_times
 from loglore.logs.lookup import LogIndex
+from loglore.logs.relations import judge_causes, judge_order, judge_ranges
 
 __all__ = ["Claim", "LogIndex", "check", "tally"]
 
-_JUDGES = (judge_quotes, judge_lines, judge_entities, judge_times, judge_counts, judge_order)
+_JUDGES = (
+    judge_quotes,
+    judge_lines,
+    judge_entities,
+    judge_times,
+    judge_ranges,
+    judge_counts,
+    judge_order,
+    judge_causes,
+)
 
 
 def check(text: str, log: pl.DataFrame | LogIndex) -> list[Claim]:
