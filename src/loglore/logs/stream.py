@@ -29,6 +29,7 @@ LONGEST_LINE = 16 << 20
 # Share of NUL bytes, or of other control characters, from which on a file counts as binary.
 BINARY_SHARE = 0.1
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b\b")) + b"\x7f"
+_EMPTY = (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Compressed bytes given to a library at a time: what one step loses when it meets damage.
 INPUT_BYTES = 64 << 10
 # What the four libraries raise for damaged or truncated input.
@@ -164,8 +165,8 @@ class Stream:
             return
         start = len(codecs.BOM_UTF8) if self._offset == 0 and first.startswith(codecs.BOM_UTF8) else 0
         line, end, rest = self._line, self._offset + start, _Rest()
-        piece: bytes | None = first[start:]
-        while piece:
+        piece: bytes | None = first[start:]  # empty when the first piece was the mark alone
+        while piece is not None:
             border = piece.rfind(b"\n") + 1
             if border:
                 content = rest.take() + piece[:border]
@@ -357,7 +358,7 @@ def why_not_text(path: Path) -> str:
             return fault.strerror or str(fault)
     if stream.fault and not head:
         return stream.fault
-    if not head:
+    if head in _EMPTY:
         return "empty"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return ""
