@@ -76,7 +76,7 @@ _TROUBLE = (
     "What stands behind it: {titles}, in {messages}.",
     "Taken together the lines tell of {titles}.",
     "What shows here is a problem: {titles}.",
-    "{Messages} belong to {titles}.",
+    "{Several} belong to {titles}.",
 )
 _CALM = (
     "The pattern is one of normal operation: {topics}.",
@@ -174,7 +174,9 @@ def _conclusion(facts: Facts, words: Wording) -> str:
     if facts.problems:
         events = sum(len(problem.events) for problem in facts.problems)
         titles = listed([title_of(words, problem) for problem in facts.problems][:3])
-        text = words.say("conclusion", _TROUBLE, {**slots, "titles": titles, "messages": counted(events, "message")})
+        messages = counted(events, "message")
+        own = {**slots, "titles": titles, "messages": messages, "several": messages if events > 1 else None}
+        text = words.say("conclusion", _TROUBLE, own)
         return f"{text} {root_cause.why(facts.problems[0], words)}"
     topics = dict.fromkeys(title for group in facts.groups if (title := group_title(words, group)))
     return words.say("conclusion", _CALM, {**slots, "topics": listed(list(topics)[:2]) or None})

@@ -21,13 +21,13 @@ _HEADS = (
 _MAIN = (
     "The {lines} from {first} to {last} point to {titles}.",
     "Between {first} and {last} the log shows {titles}.",
-    "{Messages} of this log ({lines}) report trouble: {titles}.",
+    "{Several} of this log ({lines}) report trouble: {titles}.",
     "These {lines} show {titles}.",
     "Main finding in {lines}: {titles}.",
     "The log reports {titles} within {length}.",
     "What stands out in these {lines}: {titles}.",
     "The log shows {titles}.",
-    "In {length} of log, {messages} tell of {titles}.",
+    "In {length} of log, {several} tell of {titles}.",
     "The trouble here is {titles}, seen in {messages}.",
 )
 _ORDER = (
@@ -125,7 +125,9 @@ def main_issues(facts: Facts, words: Wording) -> str:
     titles = [title_of(words, problem) for problem in facts.problems]
     named = titles[:3] if len(titles) <= 3 else [*titles[:2], f"{len(titles) - 2} further kinds of trouble"]
     events = sum(len(problem.events) for problem in facts.problems)
-    slots: dict[str, str | None] = {**extent(facts), "titles": listed(named), "messages": counted(events, "message")}
+    messages = counted(events, "message")
+    slots: dict[str, str | None] = {**extent(facts), "titles": listed(named), "messages": messages}
+    slots["several"] = messages if events > 1 else None
     text = words.say("main", _MAIN, slots)
     order = _order(facts, words)
     return f"{text} {order}" if order else text
