@@ -96,6 +96,16 @@ def test_a_second_run_asks_nothing_and_a_new_job_uses_the_cache(serve: Serve, tm
     assert tally.paid == 0
 
 
+def test_other_fields_of_the_body_make_another_question(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    for number, extra in enumerate([{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}, {}]):
+        target = Target(url=server.url, model="storm", extra=extra)
+        work = Fanout([target], tmp_path / "cache.jsonl", tmp_path / f"out{number}.jsonl")
+        assert work.run(items(3), accept).accepted == 3
+        work.close()
+    assert server.storm.stats()["answers"] == 9
+
+
 def test_equal_requests_in_flight_are_asked_once(serve: Serve, tmp_path: Path) -> None:
     server = serve(latency=0.05)
     same = Request(({"role": "user", "content": "the same"},), 32)

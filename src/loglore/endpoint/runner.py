@@ -265,13 +265,12 @@ class Fanout:
 
     async def _answer(self, request: Request, line: _Line, source: _Source) -> Answer:
         """The answer from the cache, from a request in flight that asks the same, or from the endpoint."""
-        key = digest(request.identity(line.session.target.model))
+        key = digest(request.identity(line.session.target))
         while key in self._flying:
             await self._flying[key]
         found = self.cache.get(key)
         for target in self.targets if found is None else []:
-            if target.model != line.session.target.model:
-                found = found or self.cache.get(digest(request.identity(target.model)))
+            found = found or self.cache.get(digest(request.identity(target)))
         if found is not None:
             return Answer(**found)
         landed = self._flying[key] = asyncio.get_running_loop().create_future()
