@@ -140,6 +140,14 @@ def test_what_a_digest_does_not_show() -> None:
     assert "sight" in kinds("summary", markdown("L5 tells of a request that was accepted. " * 4), view=view)
 
 
+def test_a_template_that_the_digest_shows_may_be_quoted() -> None:
+    shown = 't1 ×2 l2–l4: <*> <*>/<*> reply "<*>" is <*> l2|2026-11-22 07:10:01 error shop: disk full'
+    view = View(shown, frozenset([2]), frozenset([2, 4]), frozenset())
+    text = 'The kind is `<*> <*>/<*> reply "<*>" is <*>`, and nothing more is said about what it means. ' * 2
+    assert kinds("summary", markdown(text), view=view) == []
+    assert kinds("summary", markdown(text), view=View("l2|disk full", *[frozenset([2])] * 2, frozenset())) != []
+
+
 def test_the_analyst_writes_alerts_from_facts() -> None:
     facts, table = facts_and_table(LOG, prefixed=True)
     ((question, answer),) = converse("alert", facts, 4)
