@@ -98,11 +98,12 @@ def check(task: Task, text: str, shown: Shown, language: str, turns: int) -> Che
     return _looked_up(task, pairs, faults, shown)
 
 
-def check_pairs(task: Task, pairs: list[tuple[str, str]], shown: Shown) -> Checked:
+def check_pairs(task: Task, pairs: list[tuple[str, str]], shown: Shown, language: str) -> Checked:
     """Look at question and answer pairs whose form is known to be right (the analyst's)."""
     if task.answer == "json":
-        return check(task, pairs[0][1], shown, "en", 0)
-    return _looked_up(task, pairs, [], shown)
+        return check(task, pairs[0][1], shown, language, 0)
+    faults = language_faults("\n".join(answer for _, answer in pairs), language)
+    return _looked_up(task, pairs, faults, shown)
 
 
 def _looked_up(task: Task, pairs: list[tuple[str, str]], faults: list[Fault], shown: Shown) -> Checked:
