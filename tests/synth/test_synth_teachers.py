@@ -269,7 +269,8 @@ def test_nlplog_answers_are_checked_one_by_one(logs: Path, server: StormServer, 
 
 def test_a_teacher_may_quote_the_templates_it_was_shown(logs: Path, server: StormServer, tmp_path: Path) -> None:
     def reply(asked: dict[str, Any]) -> str:
-        shown = re.findall(r"cases: (.*)", asked["messages"][0]["content"])[-1]
+        prompt = asked["messages"][0]["content"]
+        shown = re.findall(r"(?:Template|cases): (.*)", prompt)[-1]
         return teachers.answer(asked, shown.replace("`", ""))
 
     server.storm.reply = reply
