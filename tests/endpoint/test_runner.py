@@ -246,6 +246,7 @@ def test_an_endpoint_that_stops_answering_ends_the_job(serve: Serve, tmp_path: P
         ((401, {"message": "bad key"}), r"401, the key in MY_KEY is not accepted: bad key"),
         ((429, {"message": "quota", "code": "insufficient_quota"}), "no credit left"),
         ((404, {"message": "the model storm does not exist"}), "no model 'storm'"),
+        ((400, {"message": "no such field: seed"}), "the first 20 requests were refused: 400 no such field: seed"),
     ],
 )
 def test_hopeless_endpoints_stop_the_job_in_one_line(
@@ -255,8 +256,9 @@ def test_hopeless_endpoints_stop_the_job_in_one_line(
     server = serve()
     server.storm.refusal = refusal
     with pytest.raises(InputError, match=message) as fault:
-        fanout(tmp_path, server, target={"key_env": "MY_KEY"}).run(items(20), accept)
+        fanout(tmp_path, server, target={"key_env": "MY_KEY"}).run(items(200), accept)
     assert "\n" not in str(fault.value)
+    assert server.storm.stats()["requests"] < 40
 
 
 def test_bad_targets_are_refused_before_anything_is_asked(
