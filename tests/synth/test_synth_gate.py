@@ -40,6 +40,8 @@ def findings(text: str) -> list[str]:
         "In the first half `disk full` is in 1 line.",
         "`disk full` (L2) comes before `accepted` (L5).",
         "ディスクは「disk full」で 3 回記録されています。",
+        "`disk full on the moon` という記録はありません。",
+        "`df -h /var/shop` を実行してください。",
     ],
 )
 def test_true_sentences_pass(text: str) -> None:
@@ -58,6 +60,9 @@ def test_true_sentences_pass(text: str) -> None:
         ("**Next steps**\n- Decide whether 10.0.0.7 may come in.", "10.0.0.7"),
         ("Of 5 lines, 4 lines contain `disk full`.", "4"),
         ("「disk full」は 7 回記録されています。", "7 回"),
+        ("1. **解決できない問題**: `disk full on the moon` が 2 行にあります。", "`disk full on the moon`"),
+        ("A crash can be seen: `disk full on the moon`.", "`disk full on the moon`"),
+        ("`disk fuel while writing` を調べてください。", "`disk fuel while writing`"),
     ],
 )
 def test_false_sentences_are_found(text: str, wrong: str) -> None:

@@ -24,9 +24,9 @@ _HARD = ("ip", "address", "mac", "uuid", "email")
 _ANYONE = frozenset(["0.0.0.0", "127.0.0.1", "255.255.255.255", "8.8.8.8", "8.8.4.4", "1.1.1.1"])
 # A file glob or a regular expression; `<*>`, `{name}` and `…` were looked up as such.
 _PATTERN = re.compile(r"[\w/.]\*|\*[./]|\\[dsw]|\]\+")
-_DENIED = re.compile(
-    r"(?i)\b(?:no|not|never|without|neither|nor|lacks?|missing)\s(?:\w+\s){0,3}$|^\s(?:is|was|are|does|did)\s(?:not|never|absent)"
-    r"|ありません|ない"
+_DENIED_BEFORE = re.compile(r"(?i)\b(?:no|not|never|without|neither|nor|lacks?|missing)\s(?:\w+\s){0,3}$")
+_DENIED_AFTER = re.compile(
+    r"(?i)^\s(?:is|was|are|does|did)\s(?:not|never|absent)|^[^。、]{0,24}(?:ありません|ません|ない(?!か)|なし)"
 )
 _ORDERS = (
     "add adjust alert allow avoid check compare configure confirm consider correct disable enable ensure examine "
@@ -35,7 +35,8 @@ _ORDERS = (
     "use verify watch"
 )
 _ADVICE = re.compile(
-    rf"^[\s\d.)*-]*(?:{'|'.join(_ORDERS.split())})\b|\b(?:should|could|can|might|recommend\w*|suggest\w*|e\.g\.)(?!\w)",
+    rf"^[\s\d.)*-]*(?:{'|'.join(_ORDERS.split())})\b"
+    r"|\b(?:should|could|can(?! be (?:seen|found))|might|recommend\w*|suggest\w*|e\.g\.)(?!\w)|ください|べき|推奨",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"\s?(?:of [0-9,]+ )?(?:log )?(lines?|times|occurrences?|entries|回|行)(?!\w)")
@@ -80,7 +81,8 @@ def findings(text: str, index: LogIndex) -> Iterator[Finding]:
 
 def _misquoted(sentence: Sentence, quote: Mention, index: LogIndex) -> str:
     """Why a quotation that no line has is a fault, "" when it may be a command, a setting or a pattern."""
-    if _PATTERN.search(quote.value) or _DENIED.search(sentence.before(quote)) or _DENIED.search(sentence.after(quote)):
+    denied = _DENIED_BEFORE.search(sentence.before(quote)) or _DENIED_AFTER.search(sentence.after(quote))
+    if denied or _PATTERN.search(quote.value):
         return ""
     several = len(quote.value.split()) > 1
     if sentence.advised or _ADVICE.search(sentence.plain) or not several:

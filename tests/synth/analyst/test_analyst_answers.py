@@ -247,3 +247,17 @@ def test_odd_logs_get_whole_answers(lines: list[str]) -> None:
         assert all(question and answer for question, answer in pairs)
         claims = [claim for _, answer in pairs for claim in grounding.check(answer, index)]
         assert not [claim for claim in claims if claim.verdict == "contradicted"]
+
+
+def test_a_longer_log_gets_more_points() -> None:
+    text = LOGS["nginx-error"] + LOGS["sshd"] + LOGS["postgresql"]
+    filler = "".join(f"2026-11-22 11:00:{number:02d} INFO shop: request {number} served\n" for number in range(60))
+    for task in ("root_cause", "summary", "patterns"):
+        for language in ("en", "ja"):
+            short, long = (
+                converse(task, support_analyst.facts_and_table(log)[0], 2, (), language)[0][1]
+                for log in (text, text + filler)
+            )
+            assert len(re.findall(r"^\d+\. \*\*", long, re.MULTILINE)) > len(
+                re.findall(r"^\d+\. \*\*", short, re.MULTILINE)
+            )

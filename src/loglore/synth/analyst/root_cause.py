@@ -6,7 +6,17 @@ student must not learn to assert what it cannot see.
 
 from loglore.synth.analyst import shape
 from loglore.synth.analyst.facts import Facts, Problem
-from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, slots_of, source_of, title_of
+from loglore.synth.analyst.telling import (
+    extent,
+    group_title,
+    mark,
+    mentions,
+    more_points,
+    place,
+    slots_of,
+    source_of,
+    title_of,
+)
 from loglore.synth.analyst.wording import Slots, Wording, counted, duration, listed, quoted, raised, whole_seconds
 
 MOST_ISSUES = 2
@@ -110,13 +120,14 @@ def write(facts: Facts, words: Wording) -> str:
     heads = _HEADS[words.number("heads", len(_HEADS))]
     if not facts.problems:
         return _assemble(heads, *_calm(facts, words))
-    issues = facts.problems[:MOST_ISSUES]
+    more = more_points(facts)
+    issues = facts.problems[: MOST_ISSUES + more]
     analysis = [f"**{raised(title_of(words, issue))}**: {issue_text(facts, issue, words)}" for issue in issues]
     return _assemble(
         heads,
         main_issues(facts, words),
         analysis,
-        steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1),
+        steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1 + more),
     )
 
 
@@ -182,7 +193,7 @@ def steps(facts: Facts, words: Wording, most: int) -> list[str]:
     """Up to `most` things to do, taken in turn from the problems by severity."""
     found: dict[str, str] = {}
     for turn in range(most + 2):
-        for problem in facts.problems[:MOST_ISSUES]:
+        for problem in facts.problems[: MOST_ISSUES + more_points(facts)]:
             step = _step(problem, words, turn)
             # Some steps exist with and without a name in them; one of the two is enough.
             beginning = " ".join(step.removeprefix(f"Regarding {title_of(words, problem)}: ").split()[:3]).lower()
@@ -233,7 +244,7 @@ def _calm(facts: Facts, words: Wording) -> tuple[str, list[str], list[str]]:
     slots = extent(facts)
     groups = facts.groups
     analysis = []
-    for number, group in enumerate(groups[:2]):
+    for number, group in enumerate(groups[: 2 + more_points(facts)]):
         own = {
             "topic": group_title(words, group),
             "quote": mark(group),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from loglore.synth.analyst import root_cause, shape
 from loglore.synth.analyst.facts import Facts, Group
-from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, title_of
+from loglore.synth.analyst.telling import extent, group_title, mark, mentions, more_points, place, title_of
 from loglore.synth.analyst.wording import Wording, listed, raised
 
 MOST_POINTS = 3
@@ -122,17 +122,18 @@ def group_text(facts: Facts, group: Group, words: Wording, name: str) -> str:
 
 def _points(facts: Facts, words: Wording) -> list[str]:
     points = []
-    for problem in facts.problems[:MOST_PROBLEMS]:
+    more = more_points(facts)
+    for problem in facts.problems[: MOST_PROBLEMS + more]:
         title = raised(title_of(words, problem))
         text = group_text(facts, problem.group, words, f"point/{problem.kind.name}")
         reason = f" {root_cause.why(problem, words)}" if problem is facts.problems[0] else ""
         points.append(f"**{title}**: {text}{reason}")
     calm = not facts.problems
-    for number, group in enumerate(ordinary(facts)[: 3 if calm else 1]):
+    for number, group in enumerate(ordinary(facts)[: (3 if calm else 1) + more]):
         fallback = words.say(f"title/other/{number}", _OTHER if group.count > 1 else _OTHER_ONE, {})
         title = raised(group_title(words, group) or fallback)
         points.append(f"**{title}**: {group_text(facts, group, words, f'point/{number}')}")
-    return points + shape.points(facts, words)[: MOST_POINTS - len(points)]
+    return points + shape.points(facts, words)[: max(MOST_POINTS + more - len(points), 0)]
 
 
 def calm_advice(facts: Facts, words: Wording, phrases: Sequence[str] = _CALM) -> str:

@@ -11,9 +11,17 @@ from loglore.synth.analyst.facts import Facts, Group, Line, Problem
 from loglore.synth.analyst.wording import Wording, counted, duration, listed, quoted
 
 MOST_PARTS = 3
+# A log of more lines has room for another point in its answer for every `LINES_A_POINT` of them, `MOST_MORE` at most.
+LONG, LINES_A_POINT, MOST_MORE = 40, 30, 3
 LEVEL_NOUNS = {"fatal": "fatal message", "error": "error", "warning": "warning"}
 _AT_ONE_TIME = ("at {first}", "at {first}", "all at {first}")
 _OVER_TIME = ("between {first} and {last}", "from {first} to {last}")
+
+
+def more_points(facts: Facts) -> int:
+    """How many points an answer has beyond those about a short log: 0 to `MOST_MORE`; none about a digest."""
+    beyond = len(facts.lines) - LONG
+    return min(1 + (beyond - 1) // LINES_A_POINT, MOST_MORE) if facts.view is None and beyond > 0 else 0
 
 
 def place(words: Wording, name: str, lines: Sequence[Line], prefixed: bool) -> str:

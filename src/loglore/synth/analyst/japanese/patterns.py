@@ -14,7 +14,7 @@ from loglore.synth.analyst.japanese.telling import (
     title_of,
 )
 from loglore.synth.analyst.patterns import MOST_PATTERNS, MOST_VALUES
-from loglore.synth.analyst.telling import mark
+from loglore.synth.analyst.telling import mark, more_points
 from loglore.synth.analyst.wording import Slots, Wording
 
 _HEADS = (
@@ -73,7 +73,9 @@ _CALM_STEPS = (
 def write(facts: Facts, words: Wording) -> str:
     """The answer, in Markdown: numbered patterns with bold titles, a conclusion, a list of recommendations."""
     heads = _HEADS[words.number("heads", len(_HEADS))]
-    items = [f"{number}. {text}" for number, text in enumerate(_found(facts, words)[:MOST_PATTERNS], 1)]
+    items = [
+        f"{number}. {text}" for number, text in enumerate(_found(facts, words)[: MOST_PATTERNS + more_points(facts)], 1)
+    ]
     head = [f"**{heads[0]}**", *items, "", f"**{heads[1]}**", _conclusion(facts, words), "", f"**{heads[2]}**"]
     return "\n".join([*head, *(f"- {text}" for text in _advice(facts, words))])
 
@@ -87,7 +89,7 @@ def _found(facts: Facts, words: Wording) -> list[str]:
 
 def _of_groups(facts: Facts, words: Wording) -> list[str]:
     items = []
-    for group in [group for group in facts.groups if group.count > 1][:2]:
+    for group in [group for group in facts.groups if group.count > 1][: 2 + more_points(facts)]:
         slots: Slots = {"quote": mark(group), "count": mentions(group), "place": place(group.lines, facts.prefixed)}
         items.append(_item("repeat", words, slots))
     for each in repetition.intervals(facts)[:1]:

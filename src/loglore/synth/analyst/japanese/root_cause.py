@@ -12,7 +12,7 @@ from loglore.synth.analyst.japanese.telling import (
     place,
     title_of,
 )
-from loglore.synth.analyst.telling import mark, slots_of
+from loglore.synth.analyst.telling import mark, more_points, slots_of
 from loglore.synth.analyst.wording import Slots, Wording, quoted, whole_seconds
 
 MOST_ISSUES = 2
@@ -78,10 +78,11 @@ def write(facts: Facts, words: Wording) -> str:
     """The answer, in Markdown: three bold headings, numbered issues, numbered steps."""
     heads = _HEADS[words.number("heads", len(_HEADS))]
     if facts.problems:
-        issues = facts.problems[:MOST_ISSUES]
+        more = more_points(facts)
+        issues = facts.problems[: MOST_ISSUES + more]
         main = main_issues(facts, words)
         analysis = [f"**{title_of(words, issue)}**: {issue_text(facts, issue, words)}" for issue in issues]
-        orders = steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1)
+        orders = steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1 + more)
     else:
         main, analysis, orders = _calm(facts, words)
     numbered = [f"{number}. {text}" for number, text in enumerate(analysis, 1)]
@@ -128,7 +129,7 @@ def steps(facts: Facts, words: Wording, most: int) -> list[str]:
     """Up to `most` things to do, taken in turn from the problems by severity."""
     found: dict[str, None] = {}
     for turn in range(most + 2):
-        for problem in facts.problems[:MOST_ISSUES]:
+        for problem in facts.problems[: MOST_ISSUES + more_points(facts)]:
             name = f"step/{problem.kind.name}/{turn}"
             step = words.say(name, about(problem, "steps"), slots_of(problem))
             if step and len(found) < most:
@@ -152,7 +153,7 @@ def _order(facts: Facts, words: Wording) -> str:
 def _calm(facts: Facts, words: Wording) -> tuple[str, list[str], list[str]]:
     slots: dict[str, str | None] = {**extent(facts)}
     analysis = []
-    for number, group in enumerate(facts.groups[:2]):
+    for number, group in enumerate(facts.groups[: 2 + more_points(facts)]):
         own: Slots = {
             "topic": group_title(words, group),
             "quote": mark(group),

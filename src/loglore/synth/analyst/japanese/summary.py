@@ -6,7 +6,7 @@ from loglore.synth.analyst.facts import Facts, Group
 from loglore.synth.analyst.japanese import root_cause
 from loglore.synth.analyst.japanese.telling import extent, group_title, listed, mentions, place, title_of
 from loglore.synth.analyst.summary import MOST_POINTS, MOST_PROBLEMS, ordinary
-from loglore.synth.analyst.telling import mark
+from loglore.synth.analyst.telling import mark, more_points
 from loglore.synth.analyst.wording import Wording
 
 _HEADS = (
@@ -83,14 +83,15 @@ def calm_advice(facts: Facts, words: Wording, phrases: Sequence[str] = _CALM) ->
 
 def _points(facts: Facts, words: Wording) -> list[str]:
     points = []
-    for problem in facts.problems[:MOST_PROBLEMS]:
+    more = more_points(facts)
+    for problem in facts.problems[: MOST_PROBLEMS + more]:
         text = group_text(facts, problem.group, words, f"point/{problem.kind.name}")
         reason = root_cause.why(problem, words) if problem is facts.problems[0] else ""
         points.append(f"**{title_of(words, problem)}**: {text}{reason}")
-    for number, group in enumerate(ordinary(facts)[: 1 if facts.problems else MOST_POINTS]):
+    for number, group in enumerate(ordinary(facts)[: (1 if facts.problems else MOST_POINTS) + more]):
         title = group_title(words, group) or words.say(f"title/other/{number}", _OTHER, {})
         points.append(f"**{title}**: {group_text(facts, group, words, f'point/{number}')}")
     slots = extent(facts)
-    if len(points) < MOST_POINTS and slots["levels"]:
+    if len(points) < MOST_POINTS + more and slots["levels"]:
         points.append(f"**重要度**: {slots['levels']}あります。")
     return points
