@@ -261,3 +261,15 @@ def test_a_longer_log_gets_more_points() -> None:
             assert len(re.findall(r"^\d+\. \*\*", long, re.MULTILINE)) > len(
                 re.findall(r"^\d+\. \*\*", short, re.MULTILINE)
             )
+
+
+def test_all_at_one_time_is_said_of_one_time_alone() -> None:
+    clocks = ["10:00:00", "10:00:07", "10:00:00"]
+    lines = [f"Nov {20 + day} {clock} host app[1]: tick of the timer" for day, clock in enumerate(clocks)]
+    for text, single in ((lines * 3, False), (lines[:2] * 5, False), (lines[:1] * 7, True)):
+        for size in range(3, len(text) + 1):
+            log = "\n".join(text[:size]) + "\n"
+            for task in ("summary", "patterns", "root_cause"):
+                answer = converse(task, support_analyst.facts_and_table(log)[0], 2)[0][1]
+                said = re.findall(r"(?:, all at|date from|lines? all at|lines? at) (?=1)", answer)
+                assert single or not said, (log, answer)

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 from support_analyst import facts_and_table
 
 from loglore.logs.lookup import fold
-from loglore.synth.analyst import repetition
+from loglore.synth.analyst import entities, repetition
 
 EVERY_THREE = "\n".join(f"2026-11-22 07:10:{second:02d},000 INFO shop: tick" for second in range(0, 30, 3))
 
@@ -143,6 +143,13 @@ def test_a_short_word_in_many_kinds_of_lines_does_not_lead() -> None:
     facts, _ = facts_and_table(text)
     assert [group.quote for group in facts.groups] == ["gracefully shutting down", "exiting", "exit"]
     assert facts.groups[-1].count == 4
+
+
+def test_the_beginning_of_a_host_name_is_no_address() -> None:
+    assert "ip" not in entities.find("authentication failure; rhost=68.143.156.89.nw.example.net  user=root")
+    assert entities.find("refused 10.0.0.7. It is blocked")["ip"] == "10.0.0.7"
+    assert entities.find("connect to 10.0.0.7:80 failed")["endpoint"] == "10.0.0.7:80"
+    assert "ip" not in entities.find("version 1.2.3.4.5")
 
 
 def test_known_kinds_come_before_general_ones() -> None:

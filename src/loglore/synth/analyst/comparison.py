@@ -25,7 +25,7 @@ _HALF_SPAN = (
     "{first} to {last}: {content}.",
     "Between {first} and {last}: {content}.",
 )
-_HALF_AT = ("At {first}: {content}.", "All at {first}: {content}.")
+_HALF_AT = ("At {only}: {content}.", "All at {only}: {content}.")
 _HALF_TIMELESS = ("{Content}.", "It has {content}.")
 _WITH_TROUBLE = ("{messages} of trouble ({titles})", "{titles}, in {messages}", "{messages} about {titles}")
 _WITHOUT = (
@@ -176,7 +176,7 @@ def _half(half: Facts, words: Wording, name: str) -> str:
     else:
         content = "nothing but blank lines"
     span = extent(half)
-    phrases = _HALF_SPAN if span["last"] else (_HALF_AT if span["first"] else _HALF_TIMELESS)
+    phrases = _HALF_SPAN if span["last"] else (_HALF_AT if span["only"] else _HALF_TIMELESS)
     return raised(words.say(f"{name}/half", phrases, {**span, "content": content}))
 
 

@@ -37,7 +37,7 @@ def place(words: Wording, name: str, lines: Sequence[Line], prefixed: bool) -> s
     if not clocks or len(clocks) < len(lines):
         return ""
     slots = {"first": clocks[0], "last": clocks[-1]}
-    phrases = _OVER_TIME if clocks[0] != clocks[-1] else _AT_ONE_TIME[: 2 if len(lines) == 1 else 3]
+    phrases = _OVER_TIME if len(set(clocks)) > 1 else _AT_ONE_TIME[: 2 if len(lines) == 1 else 3]
     return " " + phrases[words.number(f"{name}/place", len(phrases))].format(**slots)
 
 
@@ -114,6 +114,7 @@ def extent(facts: Facts) -> dict[str, str | None]:
         "lines": counted(len(facts.lines), "line") if len(facts.lines) > 1 else None,
         "first": clocks[0] if clocks else None,
         "last": clocks[-1] if len(clocks) > 1 and clocks[-1] != clocks[0] else None,
+        "only": clocks[0] if len(set(clocks)) == 1 and None not in clocks else None,
         "length": duration(seconds) if seconds is not None and seconds > 0 else None,
         "severe": severity_counts(facts) or None,
         "levels": level_counts(facts) or None,

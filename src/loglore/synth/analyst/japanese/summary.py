@@ -17,7 +17,7 @@ _HEADS = (
 _OPENING = (
     "{first} から {last} までの {length}間のログで、{lines}あります。",
     "このログは {lines}で、{first} から {last} までを記録しています。",
-    "{lines}のログで、時刻は {first} です。",
+    "{lines}のログで、時刻は {only} です。",
     "このログは {lines}です。",
 )
 _ABOUT = ("内容は{topics}です。", "主に{topics}が記録されています。")
@@ -54,11 +54,7 @@ def overview(facts: Facts, words: Wording) -> str:
     """Size and time of the log, what it is about, and whether it reports trouble."""
     slots = extent(facts)
     slots["quote"] = mark(facts.groups[0]) if facts.groups else None
-    # A time of the first line alone is that of all lines only where the last line has the same one.
-    phrases: tuple[str, ...] = _OPENING if slots["last"] else (_OPENING[2:] if slots["first"] else _OPENING[3:])
-    if facts.seconds:
-        phrases = tuple(phrase for phrase in phrases if phrase != _OPENING[2])
-    opening = words.say("opening", phrases, slots)
+    opening = words.say("opening", _OPENING, slots)
     titles = [title_of(words, problem) for problem in facts.problems]
     if titles:
         return opening + words.say("trouble", _TROUBLE, {"titles": listed(titles[:3])})

@@ -97,7 +97,7 @@ def place(members: Sequence[Line], prefixed: bool) -> str:
     clocks = [line.clock for line in members if line.clock]
     if len(clocks) < len(members):
         return ""
-    return f"({clocks[0]})" if clocks[0] == clocks[-1] else f"({clocks[0]} から {clocks[-1]})"
+    return f"({clocks[0]})" if len(set(clocks)) == 1 else f"({clocks[0]} から {clocks[-1]})"
 
 
 def source_of(named: Counter[str], events: int, noun: str) -> str | None:
@@ -132,6 +132,7 @@ def extent(facts: Facts) -> dict[str, str | None]:
         "lines": lines(len(facts.lines)),
         "first": english["first"],
         "last": english["last"],
+        "only": english["only"],
         "length": duration(facts.seconds) if english["length"] and facts.seconds else None,
         "levels": "、".join(levels) if len(levels) > 1 else None,
         "parts": "、".join(parts) if len(facts.components) > 1 else None,
