@@ -42,6 +42,7 @@ def findings(text: str) -> list[str]:
         "ディスクは「disk full」で 3 回記録されています。",
         "`disk full on the moon` という記録はありません。",
         "`df -h /var/shop` を実行してください。",
+        'The shop ran into a "write amplification problem" there.',
     ],
 )
 def test_true_sentences_pass(text: str) -> None:
@@ -62,6 +63,8 @@ def test_true_sentences_pass(text: str) -> None:
         ("「disk full」は 7 回記録されています。", "7 回"),
         ("1. **解決できない問題**: `disk full on the moon` が 2 行にあります。", "`disk full on the moon`"),
         ("A crash can be seen: `disk full on the moon`.", "`disk full on the moon`"),
+        ('It says "the disk was emptied by mistake" there.', "the disk was emptied by mistake"),
+        ('It says "disk fuel while" there.', "disk fuel while"),
         ("`disk fuel while writing` を調べてください。", "`disk fuel while writing`"),
     ],
 )

@@ -246,7 +246,7 @@ def test_nlplog_rows_by_an_endpoint(logs: Path, server: StormServer, tmp_path: P
     for row in rows:
         assert row["log"].strip() in row["instruction"]
         assert row["meta"]["teacher"] == "storm"
-        assert row["meta"]["prompt"].startswith("nlplog.v1:")
+        assert row["meta"]["prompt"].startswith("nlplog.v2:")
         assert row["meta"]["template"] in row["meta"]["templates"]
 
 

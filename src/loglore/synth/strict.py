@@ -4,7 +4,8 @@ Grounding judges prose of strangers: it says "contradicted" only where no readin
 was told how to write (messages word by word between backticks, counts and line numbers beside them), so here what does
 not fit is a fault, and a wrong alarm costs a repair turn:
 
-    quote     several words between quotation marks that no line has; in advice only when a line has nearly the same
+    quote     several words between backticks, or more than a term between double quotes, that no line has; in advice
+              only when a line has nearly the same
     address   an address, a MAC address, a UUID or a mail address that the log does not have
     count     "`…` … 4 lines": the one count in a sentence with one quotation
     line      "`…` (L4, L9)": line numbers after a quotation, or in a sentence with one
@@ -20,6 +21,7 @@ from loglore.logs.mentions import Mention
 
 NEAR_ADVICE = 0.8
 SHORTEST_NEAR = 10
+MOST_OF_A_TERM = 3
 _HARD = ("ip", "address", "mac", "uuid", "email")
 _ANYONE = frozenset(["0.0.0.0", "127.0.0.1", "255.255.255.255", "8.8.8.8", "8.8.4.4", "1.1.1.1"])
 # A file glob or a regular expression; `<*>`, `{name}` and `…` were looked up as such.
@@ -84,7 +86,9 @@ def _misquoted(sentence: Sentence, quote: Mention, index: LogIndex) -> str:
     denied = _DENIED_BEFORE.search(sentence.before(quote)) or _DENIED_AFTER.search(sentence.after(quote))
     if denied or _PATTERN.search(quote.value):
         return ""
-    several = len(quote.value.split()) > 1
+    words = len(quote.value.split())
+    # A few words between double quotes may be a term of the writer's own; messages were asked for between backticks.
+    several = words > 1 if sentence.text[quote.start] == "`" else words > MOST_OF_A_TERM
     if sentence.advised or _ADVICE.search(sentence.plain) or not several:
         if len(fold(quote.value)) < SHORTEST_NEAR:
             return ""
