@@ -64,11 +64,14 @@ class _File(Spec):
 
 @dataclass(frozen=True)
 class Task:
-    """A task; the fields are those of its file. `version` has the hash of the file's text: `v1:3f2a9c01`."""
+    """A task; the fields are those of its file, `teacher` by language.
+
+    `version` has the hash of the file's text: `v1:3f2a9c01`.
+    """
 
     name: str
     version: str
-    teacher: str | Mapping[str, str]
+    teacher: Mapping[str, str]
     answer: str
     student: Mapping[str, tuple[str, ...]]
     sections: int
@@ -81,15 +84,14 @@ class Task:
 
         In the language of the answer where the task has such a text, else in the one it has, which names the language.
         """
-        texts = {"en": self.teacher} if isinstance(self.teacher, str) else self.teacher
-        spoken = language if language in texts else next(iter(texts))
+        spoken = language if language in self.teacher else next(iter(self.teacher))
         values = {
             "log": log,
             "language": LANGUAGES[language],
             "references": (CITE if numbered else NO_NUMBERS)[spoken],
             "turns": str(turns),
         }
-        return _PLACEHOLDER.sub(lambda found: values[found[1]], texts[spoken]).strip()
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.teacher[spoken]).strip()
 
     def answer_schema(self, turns: int) -> Mapping[str, Any] | None:
         """The JSON schema of the answer, None for text."""
@@ -153,13 +155,14 @@ def parse(name: str, text: str, where: str) -> Task:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected the keys of a task, found {type(values).__name__}")
     found = _File.parse(values, where)
-    for prompt in [found.teacher] if isinstance(found.teacher, str) else found.teacher.values():
+    told = {"en": found.teacher} if isinstance(found.teacher, str) else {str(k): v for k, v in found.teacher.items()}
+    for prompt in told.values():
         _check_placeholders(prompt, found.answer, where)
     _check_schema(found.schema_, where)
     return Task(
         name=name,
         version=f"v{found.version}:{hashlib.sha256(text.encode()).hexdigest()[:8]}",
-        teacher=found.teacher,
+        teacher=told,
         answer=found.answer,
         student={language: tuple(wordings) for language, wordings in found.student.items()},
         sections=found.sections,
