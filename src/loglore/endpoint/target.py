@@ -107,9 +107,10 @@ class Request:
         """About how many tokens the prompt has."""
         return sum(int(len(message["content"].encode()) / BYTES_PER_TOKEN) + 4 for message in self.messages)
 
-    def identity(self, model: str) -> list[Any]:
-        """What the answer depends on, as JSON: the key of the cache is its digest."""
-        return [model, list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema]
+    def identity(self, target: Target) -> list[Any]:
+        """What the answer of a target depends on, as JSON: the key of the cache is its digest."""
+        asked = [target.model, list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema]
+        return [*asked, target.extra] if target.extra else asked
 
 
 @dataclass(frozen=True)
