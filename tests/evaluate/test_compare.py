@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from loglore.errors import InputError
-from loglore.evaluate import bootstrap, compare, generate, metrics, tables
-from loglore.evaluate import test as job
+from loglore.evaluate import bootstrap, compare, generate, metrics, questions, summary, tables
+from loglore.evaluate import rows as row_tables
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 
@@ -19,13 +19,19 @@ PNG = b"\x89PNG\r\n\x1a\n"
 VOID = {"meta", "br", "use"}
 
 
-def finished_test(folder: Path, dataset: Path, answers: dict[str, str], perplexity: float | None = None) -> Path:
+def finished_test(
+    folder: Path,
+    dataset: Path,
+    answers: dict[str, str],
+    perplexity: float | None = None,
+    turns: questions.Turns = "last",
+) -> Path:
     """A finished test run with given answers by truth; other rows are answered with their truth."""
     context = RunFolder(folder, {})
-    questions = job.read_questions(dataset)
-    texts = [answers.get(question.truth, question.truth) for question in questions]
+    asked = questions.read_questions(dataset, turns)
+    texts = [answers.get(question.truth, question.truth) for question in asked]
     outputs = [generate.Output(row, text, 9, 5, "stop", 1.5) for row, text in enumerate(texts)]
-    table = job._table(questions, outputs)
+    table = row_tables.table(asked, outputs)
     table.write_parquet(folder / "rows.parquet")
     general = perplexity and {"perplexity": perplexity, "tokens": 100, "source": "some text"}
     named = {
@@ -33,7 +39,7 @@ def finished_test(folder: Path, dataset: Path, answers: dict[str, str], perplexi
         "dataset": {"path": "test.jsonl", "sha256": "ab"},
     }
     rest = {"general_text": general, "decoding": "greedy", **named, **generate.throughput(outputs, 24)}
-    files.write_json(folder / "scores.json", job.summarize(table, 200, 0) | rest)
+    files.write_json(folder / "scores.json", summary.summarize(table, 200, 0) | rest)
     context.finish({})
     return folder
 
@@ -50,7 +56,7 @@ def trained(folder: Path, stage: str, losses: list[float]) -> Path:
 
 @pytest.fixture
 def spec(tmp_path: Path, dataset: Path) -> compare.CompareSpec:
-    truths = [question.truth for question in job.read_questions(dataset)]
+    truths = [question.truth for question in questions.read_questions(dataset, "last")]
     tests = {
         "base": finished_test(tmp_path / "base", dataset, dict.fromkeys(truths, "<b>no</b> idea"), 20.0),
         "a tuned": finished_test(tmp_path / "tuned", dataset, {truths[0]: "Job 0 failed."}, 21.0),
@@ -80,7 +86,7 @@ def test_differences_equal_the_bootstrap_on_the_rows(spec: compare.CompareSpec, 
     assert [model["label"] for model in comparison["models"]] == list(spec.tests)
     rows = {label: pl.read_parquet(folder / "rows.parquet") for label, folder in spec.tests.items()}
     for pair in comparison["differences"]:
-        ours, theirs = (job.row_scores(rows[pair[side]]) for side in ("model", "against"))
+        ours, theirs = (row_tables.row_scores(rows[pair[side]]) for side in ("model", "against"))
         expected = bootstrap.paired_differences(ours, theirs, rows["base"]["chunk"].to_list(), 200, 0)
         for name in metrics.NAMES:
             low, high = expected[name].low, expected[name].high
@@ -162,7 +168,7 @@ def test_rows_that_not_all_runs_have_are_left_out_and_said_so(dataset: Path, tmp
     spec = compare.CompareSpec(tests={"whole": whole, "fewer": fewer}, resamples=100)
     result = compare.run(spec, RunFolder(tmp_path / "out", {}))
     assert result["rows"] == 10
-    assert "2 rows of whole are left out: not all test runs have them." in result["findings"]
+    assert "2 rows of whole are left out: not all test runs have answers to them." in result["findings"]
     assert any("no score differs" in sentence for sentence in result["findings"]), "rows are matched, not zipped"
     part.write_text('{"instruction": "?", "output": "!"}\n')
     other = finished_test(tmp_path / "other", part, {})

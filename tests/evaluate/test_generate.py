@@ -94,8 +94,8 @@ def test_the_chat_templates_end_of_turn_stops_an_answer(model: Any, tiny_model: 
 
 def test_prompts_too_long_for_the_model_are_refused() -> None:
     with pytest.raises(InputError, match=r"d\.jsonl: row 2 has 90 prompt tokens; with 20 new .* context of 100"):
-        generate.check_lengths([80, 90, 95], 20, 100, "d.jsonl")
-    generate.check_lengths([80], 20, 100, "d.jsonl")
+        generate.check_lengths([80, 90, 95], 20, 100, ["d.jsonl: row 1", "d.jsonl: row 2", "d.jsonl: row 3"])
+    generate.check_lengths([80], 20, 100, ["d.jsonl: row 1"])
 
 
 def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model: Path, tmp_path: Path) -> None:
@@ -104,7 +104,9 @@ def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model
 
     def answers(prompts: list[list[int]], identity: str) -> list[generate.Output]:
         named = {"model": identity}
-        return generate.generate(model, tokenizer, prompts, context, max_new_tokens=4, batch_size=2, identity=named)
+        return generate.generate(
+            model, tokenizer, prompts, context, decoding=generate.Decoding(4), batch_size=2, identity=named
+        )
 
     first = answers(PROMPTS, "one")
     assert answers(PROMPTS, "one") == first, "recorded, down to the seconds"
