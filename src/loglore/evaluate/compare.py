@@ -173,7 +173,13 @@ def _read_test(label: str, folder: Path) -> Tested:
     for name in ("report.json", "rows.parquet", "scores.json"):
         if not (folder / name).is_file():
             raise InputError(f"{folder}: no {name}; expected the folder of a finished test job (for {label!r})")
-    return Tested(label, pl.read_parquet(folder / "rows.parquet"), files.read_json(folder / "scores.json"))
+    table = pl.read_parquet(folder / "rows.parquet")
+    for name in row_tables.columns():
+        if name not in table.columns:
+            raise InputError(
+                f"{folder / 'rows.parquet'}: no column `{name}`: written by another version; run the test again"
+            )
+    return Tested(label, table, files.read_json(folder / "scores.json"))
 
 
 def _common_rows(tests: Sequence[Tested]) -> tuple[list[Tested], dict[str, int]]:

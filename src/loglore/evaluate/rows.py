@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 COUNTS = "_counts"
+_ABOUT = ("row", "turn", "last_turn", "key", "chunk", "task", "source", "language", "messages", "truth", "output")
 
 
 def table(questions: Sequence[Question], outputs: Sequence[Output | None]) -> "pl.DataFrame":
@@ -49,6 +50,11 @@ def table(questions: Sequence[Question], outputs: Sequence[Output | None]) -> "p
         for verdict in grounded.VERDICTS:
             columns[of + verdict] = pl.Series([each.get(verdict) for each in verdicts], dtype=pl.Int64)
     return pl.DataFrame(columns)
+
+
+def columns() -> list[str]:
+    """The columns that a comparison needs."""
+    return [*_ABOUT, *metrics.NAMES, metrics.BLEU_COUNTS, *(name + COUNTS for name in measures.BY_NAME)]
 
 
 def answered(rows: "pl.DataFrame") -> "pl.DataFrame":
