@@ -29,7 +29,7 @@ def loglore(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "test.jsonl"
     row = {"instruction": "What failed in {}?", "output": "Run {} failed."}
-    texts = [json.dumps({name: text.format(number) for name, text in row.items()}) for number in range(4)]
+    texts = [json.dumps({name: text.format(number) for name, text in row.items()}) for number in range(6)]
     path.write_text("\n".join(texts) + "\n")
     return path
 
@@ -58,7 +58,7 @@ def test_a_model_and_an_endpoint_are_tested_and_compared(tiny_model: Path, rows:
     finally:
         server.close()
     assert remote.returncode == 0, remote.stderr
-    assert json.loads(remote.stdout)["measures"]["exact_match"]["value"] == 0.25
+    assert json.loads(remote.stdout)["measures"]["exact_match"]["value"] == pytest.approx(1 / 6)
     compared = loglore(
         "compare",
         "tiny=local",

@@ -290,6 +290,19 @@ def test_rows_without_answer_are_left_out_on_both_sides(dataset: Path, tmp_path:
     ]
 
 
+def test_a_difference_of_few_chunks_is_not_called_one(dataset: Path, tmp_path: Path) -> None:
+    part = tmp_path / "part.jsonl"
+    part.write_text("".join(dataset.read_text().splitlines(keepends=True)[:4]))
+    truths = [question.truth for question in questions.read_questions(part, "last")]
+    runs = {
+        "good": finished_test(tmp_path / "good", part, {}),
+        "bad": finished_test(tmp_path / "bad", part, dict.fromkeys(truths, "?")),
+    }
+    found = compare.run(compare.CompareSpec(tests=runs, resamples=100), RunFolder(tmp_path / "out", {}))["findings"]
+    assert found[0].startswith("bad against good: no score differs distinguishably from zero")
+    assert "Only 2 log chunks were tested: too few for intervals, so no difference is called one." in found
+
+
 def test_different_settings_are_said(dataset: Path, tmp_path: Path) -> None:
     runs = {name: finished_test(tmp_path / name, dataset, {}) for name in ("one", "two")}
     scores = files.read_json(runs["two"] / "scores.json")

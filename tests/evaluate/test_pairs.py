@@ -80,6 +80,14 @@ def test_slices_hold_the_rows_they_say(tables: dict[str, pl.DataFrame]) -> None:
     assert not any(part["kind"] in ("source", "language", "length") for part in found), "all rows are alike in these"
 
 
+def test_few_chunks_prove_nothing(tables: dict[str, pl.DataFrame]) -> None:
+    few = {label: table.filter(pl.col("row") > 4).filter(pl.col("row") < 7) for label, table in tables.items()}
+    found = pairs.difference(few["even"], few["first"], 200, 0)["scores"]["fuzzy_match"]
+    assert few["even"]["chunk"].n_unique() == 1
+    assert found["low"] == found["value"] > 0, "all resamples of one chunk are the same"
+    assert not found["significant"]
+
+
 def test_extremes_are_the_largest_changes_with_their_texts(tables: dict[str, pl.DataFrame]) -> None:
     found = pairs.extremes(tables["even"], tables["first"])
     assert [row["row"] for row in found["losses"]] == [3, 1] or [row["row"] for row in found["losses"]] == [1, 3]

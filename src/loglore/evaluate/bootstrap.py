@@ -23,6 +23,8 @@ Floats: TypeAlias = NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Floats], Floats]
 
 LEVEL = 0.95
+# With one cluster every resample is the same and the interval a point; with few it is hardly better.
+LEAST_CLUSTERS = 5
 _ROUNDING = 1e-12  # a resample that equals the rows themselves differs from them by rounding alone
 
 

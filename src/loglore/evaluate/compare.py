@@ -151,6 +151,7 @@ def compare(
             {"model": one, "against": baseline, **pairs.extremes(by_label[one], by_label[baseline])} for one in others
         ],
         "forgetting": _forgetting(tests, baseline),
+        "harness": {test.label: found for test in tests if (found := test.scores.get("harness"))},
         "training": [curves.summary(run) for run in training],
         "convergence": curves.convergence(training),
         "signatures": _signatures(tests),

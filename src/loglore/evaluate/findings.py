@@ -6,7 +6,7 @@ A difference whose paired 95 % interval includes zero is "not distinguishable fr
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from loglore.evaluate import baselines, metrics
+from loglore.evaluate import baselines, bootstrap, metrics
 from loglore.evaluate.cells import p_value, signed
 
 Comparison = Mapping[str, Any]
@@ -30,7 +30,12 @@ def findings(comparison: Comparison) -> list[str]:
 
 def _limits(comparison: Comparison) -> list[str]:
     sentences = []
-    if len(comparison["models"]) > 1 and comparison["chunks"] < FEW_CHUNKS:
+    if comparison["chunks"] < bootstrap.LEAST_CLUSTERS:
+        sentences.append(
+            f"Only {comparison['chunks']} log chunks were tested: too few for intervals, so no difference is called "
+            "one."
+        )
+    elif len(comparison["models"]) > 1 and comparison["chunks"] < FEW_CHUNKS:
         sentences.append(f"Only {comparison['chunks']} log chunks were tested: read the intervals as rough.")
     if comparison["rows_with_chunk_in_training"]:
         sentences.append(
@@ -51,8 +56,9 @@ def _limits(comparison: Comparison) -> list[str]:
 
 def _pair(pair: Mapping[str, Any]) -> str:
     found = pair["scores"]
-    higher = [metrics.LABELS[name] for name in metrics.NAMES if found[name]["low"] > 0]
-    lower = [metrics.LABELS[name] for name in metrics.NAMES if found[name]["high"] < 0]
+    clear = [name for name in metrics.NAMES if found[name]["significant"]]
+    higher = [metrics.LABELS[name] for name in clear if found[name]["value"] > 0]
+    lower = [metrics.LABELS[name] for name in clear if found[name]["value"] < 0]
     example = f"fuzzy match {signed(found['fuzzy_match'])}, {p_value(found['fuzzy_match']['p'])}"
     start = f"{pair['model']} against {pair['against']}: "
     if not higher and not lower:

@@ -23,14 +23,14 @@ def difference(table: "pl.DataFrame", against: "pl.DataFrame", resamples: int, s
     """`table` minus `against`, which have the same answered rows in the same order.
 
     Returns:
-        scores and measures: name to value, low, high, p and significant (the interval excludes zero); wins: name to the
-        numbers of rows won, tied and lost.
+        scores and measures: name to value, low, high, p and significant (the interval excludes zero, and is of at least
+        `bootstrap.LEAST_CLUSTERS` chunks); wins: name to the numbers of rows won, tied and lost.
     """
     ours, theirs = rows.row_scores(table), rows.row_scores(against)
     clusters = table["chunk"].to_list()
     found = bootstrap.paired_differences(ours, theirs, clusters, resamples, seed)
     return {
-        "scores": {name: _plain(value) for name, value in found.items()},
+        "scores": {name: _plain(value, clusters) for name, value in found.items()},
         "measures": _measures(table, against, resamples, seed),
         "wins": {name: wins(ours[name] - theirs[name]) for name in metrics.NAMES},
     }
@@ -87,7 +87,7 @@ def _measures(table: "pl.DataFrame", against: "pl.DataFrame", resamples: int, se
         clusters = table["chunk"].gather(fitting).to_list()
         (value,) = bootstrap.differences(ours, theirs, summary.column_of(measure), clusters, resamples, seed)
         if not np.isnan(value.value):
-            found[measure.name] = _plain(value)
+            found[measure.name] = _plain(value, clusters)
     return found
 
 
@@ -110,7 +110,7 @@ def _slice(parts: dict[str, "pl.DataFrame"], baseline: str, resamples: int, seed
             clusters = part["chunk"].to_list()
             against = rows.row_scores(reference)
             found = bootstrap.paired_differences(rows.row_scores(part), against, clusters, resamples, seed)
-            models[label]["difference"] = {name: _plain(value) for name, value in found.items()}
+            models[label]["difference"] = {name: _plain(value, clusters) for name, value in found.items()}
     return {"rows": reference.height, "chunks": reference["chunk"].n_unique(), "models": models}
 
 
@@ -127,8 +127,9 @@ def _change(table: "pl.DataFrame", against: "pl.DataFrame", place: int) -> dict[
     }
 
 
-def _plain(value: bootstrap.Difference) -> dict[str, Any]:
-    return dataclasses.asdict(value) | {"significant": value.excludes_zero}
+def _plain(value: bootstrap.Difference, clusters: Sequence[str]) -> dict[str, Any]:
+    enough = len(set(clusters)) >= bootstrap.LEAST_CLUSTERS
+    return dataclasses.asdict(value) | {"significant": enough and value.excludes_zero}
 
 
 def marked(truth: str, answer: str) -> Sequence[tuple[str, bool]]:

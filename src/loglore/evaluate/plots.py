@@ -36,6 +36,8 @@ _STYLE = {
 }
 
 
+_TITLE_PAD = 34  # points: room for one line of legend
+_LEGEND_WIDTH = 110  # characters
 MOST_NUMBERED = 3  # more bars leave no room for numbers
 _COPIED: dict[str, Any] = {"linewidth": 1.3, "linestyle": (0, (4, 2)), "zorder": 4}
 _TRAINING: dict[str, Any] = {"linewidth": 1.2, "alpha": 0.65}
@@ -150,7 +152,7 @@ def _axes(size: tuple[float, float], title: str) -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, pad=34)
+    axes.set_title(title, pad=_TITLE_PAD)
     axes.grid(axis="y", zorder=0)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -178,12 +180,14 @@ def _number(axes: "Axes", spot: float, top: float, value: float) -> None:
 
 
 def _legend(axes: "Axes", entries: tuple[list[Any], list[str]]) -> None:
-    """Between title and plot, where the title's padding leaves room; a long one must not squeeze the axes."""
+    """Between title and plot, where the title's padding leaves room; a long one takes more lines, not more width."""
+    lines = -(-sum(len(label) + 6 for label in entries[1]) // _LEGEND_WIDTH)
+    axes.set_title(axes.get_title("left"), pad=_TITLE_PAD + 20 * (lines - 1))
     legend = axes.legend(
         *entries,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=len(entries[0]),
+        ncols=-(-len(entries[0]) // lines),
         frameon=False,
         handlelength=1.6,
         columnspacing=1.8,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loglore.evaluate import grounded, metrics
+from loglore.evaluate import bootstrap, grounded, metrics
 from loglore.evaluate.cells import from_to, mark, number, p_value, plain, signed, with_interval
 from loglore.evaluate.measures import BY_NAME
 
@@ -66,6 +66,7 @@ def all_tables(comparison: Comparison) -> list[Table]:
         slices,
         last_turns,
         forgetting,
+        harness_tasks,
         groundedness,
         convergence,
         training,
@@ -100,9 +101,10 @@ def scores(comparison: Comparison) -> Table:
     ]
     note = (
         f"{comparison['rows']} held-out rows from {comparison['chunks']} log chunks; in brackets 95 % percentile "
-        f"bootstrap intervals, {comparison['bootstrap']['resamples']:,} resamples of whole chunks. The last lines are "
-        "answers that need no model."
+        f"bootstrap intervals, {comparison['bootstrap']['resamples']:,} resamples of whole chunks."
     )
+    if comparison["baselines"]:
+        note += " The last lines are answers that need no model."
     return Table("Scores", ["model", *metrics.LABELS.values()], rows, note)
 
 
@@ -142,6 +144,9 @@ def slices(comparison: Comparison) -> Table:
         cells = []
         for label in labels:
             model = part["models"][label]
+            if part["chunks"] < bootstrap.LEAST_CLUSTERS:
+                cells.append(f"{model['scores'][SLICE_SCORE]['value']:.3f}")
+                continue
             sign = f"{mark(model['difference'][SLICE_SCORE])} " if "difference" in model else ""
             cells.append(sign + with_interval(model["scores"][SLICE_SCORE]))
         rows.append(
@@ -149,7 +154,8 @@ def slices(comparison: Comparison) -> Table:
         )
     note = (
         f"{metrics.LABELS[SLICE_SCORE]} on parts of the rows; ▲ ▼ ≈ against {comparison['baseline']} on the same rows, "
-        "as above. Small parts have wide intervals; of many parts a few differ by chance. Length: of the true answer."
+        f"as above. No interval below {bootstrap.LEAST_CLUSTERS} chunks; of many parts a few differ by chance. Length: "
+        "of the true answer."
     )
     return Table("Slices", ["slice", "rows", "chunks", *labels], rows, note)
 
@@ -193,6 +199,22 @@ def forgetting(comparison: Comparison) -> Table:
     first = comparison["forgetting"][0] if comparison["forgetting"] else {"source": "", "tokens": 0}
     note = f"General text: {first['source']}, {first['tokens']:,} predicted tokens. A ratio above 1 means forgetting."
     return Table("Forgetting", ["model", "general-text perplexity", f"ratio to {comparison['baseline']}"], rows, note)
+
+
+def harness_tasks(comparison: Comparison) -> Table:
+    """Harness tasks and their metrics x models that ran them."""
+    found = comparison["harness"]
+    names = {(task, metric) for run in found.values() for task, each in run.items() for metric in each["metrics"]}
+    rows = []
+    for task, metric in sorted(names):
+        cells = []
+        for run in found.values():
+            value = run.get(task, {"metrics": {}})["metrics"].get(metric)
+            error = f" ± {1.96 * value['stderr']:.3f}" if value and value["stderr"] is not None else ""
+            cells.append(f"{value['value']:.3f}{error}" if value else "")
+        rows.append([f"{task}: {metric}", *cells])
+    note = "± is 1.96 standard errors of the harness, of each model alone: models that overlap may still differ."
+    return Table("LM Evaluation Harness", ["task", *found], rows, note)
 
 
 def groundedness(comparison: Comparison) -> Table:

@@ -19,13 +19,13 @@ from loglore import settings
 from loglore.data.render import render_prompt
 from loglore.endpoint.target import Target
 from loglore.errors import InputError, JobError
-from loglore.evaluate import asking, generate, metrics, questions, rows, suites, summary
+from loglore.evaluate import asking, generate, harness, metrics, questions, rows, suites, summary
 from loglore.evaluate.questions import Question
 from loglore.runs import files, fingerprint
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
 
-_LOCAL = ("adapter", "batch_size", "threads", "general_text")
+_LOCAL = ("adapter", "batch_size", "threads", "general_text", "harness")
 _SHORT = (
     "rows",
     "chunks",
@@ -51,7 +51,9 @@ class TestSpec(Spec):
     max_new_tokens: longest answer. temperature: 0 is greedy. top_p: share of probability sampled from. stop: texts that
     end an answer. system: system message instead of the rows' own. batch_size: rows answered together; more is faster
     and takes more memory. threads: of the CPU; 0 for the settings' or the library's choice. general_text: also measure
-    perplexity on general text. resamples: of the bootstrap; seed: of bootstrap, sampling and drawn rows.
+    perplexity on general text. harness: tasks of the LM Evaluation Harness to run as well (extra `harness`);
+    harness_tasks: folder of task files of your own; harness_limit: samples a task. resamples: of the bootstrap; seed:
+    of bootstrap, sampling and drawn rows.
     """
 
     __test__ = False  # pytest, which collects names that begin with Test
@@ -73,6 +75,9 @@ class TestSpec(Spec):
     batch_size: int = Field(24, ge=1)
     threads: int = Field(0, ge=0)
     general_text: bool = True
+    harness: list[str] = Field(default_factory=list)
+    harness_tasks: Path | None = None
+    harness_limit: int | None = Field(None, ge=1)
     resamples: int = Field(1000, ge=100)
     seed: int = Field(0, ge=0)
 
@@ -83,6 +88,8 @@ class TestSpec(Spec):
         given = [name for name in _LOCAL if name in self.model_fields_set and getattr(self, name)]
         if self.endpoint is not None and given:
             raise ValueError(f"`{given[0]}` is for models in this process, not for an endpoint; leave it out")
+        if not self.harness and (self.harness_tasks or self.harness_limit):
+            raise ValueError("`harness_tasks` and `harness_limit` need `harness`, the names of tasks")
         if self.top_p < 1 and not self.temperature:
             raise ValueError(
                 "`top_p` below 1 changes nothing at `temperature` 0 (greedy); set a temperature or leave it out"
@@ -102,11 +109,12 @@ class TestSpec(Spec):
 
 @dataclasses.dataclass(frozen=True)
 class _Answers:
-    """Outputs by question, None where there is none, why, general-text perplexity, and what it took."""
+    """Outputs by question, None where there is none, why, general-text perplexity, harness tasks, what it took."""
 
     outputs: Sequence[generate.Output | None]
     reasons: dict[int, str]
     general_text: dict[str, Any] | None
+    harness: dict[str, Any]
     speed: dict[str, Any]
 
 
@@ -133,6 +141,7 @@ def run(spec: TestSpec, context: RunFolder) -> dict[str, Any]:
         "not_fitting": summary.not_fitting(sums["measures"]),
         "decoding": decoding,
         "general_text": found.general_text,
+        "harness": found.harness,
         "model": _named(spec),
         "dataset": {"path": str(dataset), "sha256": fingerprint.of_path(dataset)},
         "unanswered_because": reasons,
@@ -167,7 +176,7 @@ def read(spec: TestSpec) -> list[Question]:
 
 def _by_endpoint(target: Target, spec: TestSpec, context: RunFolder, asked: Sequence[Question]) -> _Answers:
     found = asking.ask(target, asked, spec.decoding, context)
-    return _Answers(found.outputs, found.reasons, None, found.speed)
+    return _Answers(found.outputs, found.reasons, None, {}, found.speed)
 
 
 def _in_process(spec: TestSpec, context: RunFolder, asked: Sequence[Question]) -> _Answers:
@@ -199,7 +208,22 @@ def _in_process(spec: TestSpec, context: RunFolder, asked: Sequence[Question]) -
         groups=groups,
     )
     general = dataclasses.asdict(general_text_perplexity(model, tokenizer)) if spec.general_text else None
-    return _Answers(outputs, {}, general, generate.throughput(outputs, spec.batch_size, groups))
+    speed = generate.throughput(outputs, spec.batch_size, groups)
+    return _Answers(outputs, {}, general, _harness(spec, model, tokenizer), speed)
+
+
+def _harness(spec: TestSpec, model: Any, tokenizer: Any) -> dict[str, Any]:
+    if not spec.harness:
+        return {}
+    return harness.measure(
+        model,
+        tokenizer,
+        spec.harness,
+        folder=spec.harness_tasks,
+        limit=spec.harness_limit,
+        batch_size=spec.batch_size,
+        seed=spec.seed,
+    )
 
 
 def _conversations(asked: Sequence[Question]) -> list[int] | None:
