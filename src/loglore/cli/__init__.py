@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, logs, models, synth
+from loglore.cli import data, evaluate, logs, models, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError
 
@@ -30,6 +30,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
 app.add_typer(synth.app, name="synth")
+app.command("test")(evaluate.test)
+app.command("compare")(evaluate.compare)
 
 M_ARENA_MAX = -8  # of malloc.h
 # How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
@@ -102,12 +104,6 @@ def estimate(
 def train(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
     """Base model + samples + hyperparameters to a model version."""
     run_job("train", spec, out)
-
-
-@app.command()
-def test(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """Score a model on a dataset (a test job)."""
-    run_job("test", spec, out)
 
 
 @app.command()
