@@ -27,9 +27,11 @@ from pathlib import Path
 from grounding_wordings import CAUSES, WORDINGS
 
 from loglore.logs.grounding import LogIndex, check
+from loglore.logs.measures import measure
 from loglore.logs.reader import read_table
 
-ADDRESS = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.])")
+OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+ADDRESS = re.compile(rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?![\w.])")
 CLOCK = re.compile(r"(?<![0-9:])[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?![0-9:])")
 # Level words where a format states them; other logs give no statements about levels.
 LEVELS = {
@@ -237,6 +239,21 @@ def make_time(log: Log, draw: random.Random) -> Pair:
 
 
 def make_range(log: Log, draw: random.Random) -> Pair:
+    """The stretch from the first to the last place, and one in which no place lies."""
+    phrase = log.phrase(draw)
+    times = sorted({log.timed[place - 1] for place in log.places(phrase)})
+    every = sorted({time for time in log.timed if time})
+    if len(times) < 2 or not times[0]:
+        raise LookupError
+    free = [(t, u) for t in every for u in every if t < u and not any(t <= time <= u for time in times)]
+    t, u = draw.choice(free or [("", "")])
+    if not t:
+        raise LookupError
+    return {"q": phrase, "t": times[0], "u": times[-1]}, {"q": phrase, "t": t, "u": u}, "times moved"
+
+
+def make_extent(log: Log, draw: random.Random) -> Pair:
+    """The stretch that holds all places, and one that leaves some out."""
     phrase = log.phrase(draw)
     times = sorted({log.timed[place - 1] for place in log.places(phrase)})
     if len(times) < 3 or not times[0]:
@@ -306,6 +323,7 @@ MAKERS = {
     "total": make_total,
     "time": make_time,
     "range": make_range,
+    "extent": make_extent,
     "span": make_span,
     "order": make_order,
     "more": lambda log, draw: make_change(log, draw, True),
@@ -369,9 +387,11 @@ def main() -> None:
     logs = [Log(path) for path in sorted(options.logs.glob("*.log"))]
     indexes = {log.path.name: LogIndex(read_table([log.path])) for log in logs}
     judged = []
+    labelled = []
     for case in cases(logs, options.cases, options.seed):
         claims = check(case.text, indexes[case.log])
         judged.append((case, {claim.verdict for claim in claims}))
+        labelled.append((case.true, claims))
         wrong = ("contradicted" in judged[-1][1]) == case.true
         if wrong and not case.held_out and options.misses > 0:
             options.misses -= 1
@@ -392,6 +412,7 @@ def main() -> None:
         if title == "wordings":
             groups["all"] = judged
         table(title, groups)
+    print(f"\n{measure(labelled)}")
     made = causes(logs, options.cases // 5, options.seed)
     named = [[one for one in check(text, indexes[log]) if one.kind == "cause"] for log, text in made]
     supported = sum(one.verdict == "supported" for found in named for one in found)

@@ -169,15 +169,29 @@ WORDINGS: dict[str, dict[str, list[str]]] = {
     "range": {
         "en": [
             '"{q}" appears between {t} and {u}.',
-            "All lines with `{q}` fall between {t} and {u}.",
-            "`{q}` is logged from {t} to {u}.",
-            '"{q}" occurs only between {t} and {u}.',
+            "`{q}` occurs from {t} to {u}.",
+            "`{q}` is logged between {t} and {u}.",
+            'From {t} to {u} the log shows "{q}".',
         ],
         "ja": [
             "「{q}」は{t}から{u}の間に出ています。",
-            "「{q}」が出るのは{t}から{u}までです。",
-            "「{q}」は{t}〜{u}に記録されています。",
             "{t}から{u}にかけて「{q}」が出ています。",
+            "「{q}」は{t}〜{u}に記録されています。",
+            "{t}から{u}まで「{q}」が続きます。",
+        ],
+    },
+    "extent": {
+        "en": [
+            "All lines with `{q}` fall between {t} and {u}.",
+            '"{q}" occurs only between {t} and {u}.',
+            "Every `{q}` is logged between {t} and {u}.",
+            'All occurrences of "{q}" lie between {t} and {u}.',
+        ],
+        "ja": [
+            "「{q}」はすべて{t}から{u}の間に出ています。",
+            "「{q}」が出るのは{t}から{u}までだけです。",
+            "「{q}」は{t}〜{u}にのみ記録されています。",
+            "全ての「{q}」は{t}から{u}の間です。",
         ],
     },
     "span": {
