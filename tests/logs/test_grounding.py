@@ -153,6 +153,24 @@ CASES: list[tuple[str, str, str | None]] = [
     ("後半では「GET /items」が2回記録されています。", "count", CONTRADICTED),
     ("The number of warning lines is 2.", "count", CONTRADICTED),
     ("`connection refused by` was followed by 3 messages.", "count", UNVERIFIABLE),
+    # A number that does not count what is quoted beside it, though nothing else is named.
+    ("3 messages of this kind, such as `GET /items`, were logged.", "count", UNVERIFIABLE),
+    ("There are 4 messages of the same kind, for example `GET /cart`.", "count", UNVERIFIABLE),
+    ("3 similar lines (e.g. `GET /items`) were logged.", "count", None),
+    ("3 lines look like `GET /items`.", "count", UNVERIFIABLE),
+    ("`pool is exhausted` opens a group of 6 lines.", "count", UNVERIFIABLE),
+    ("The 3 lines before `pool is exhausted` are harmless.", "count", UNVERIFIABLE),
+    ("`pool is exhausted` is preceded by 3 lines.", "count", UNVERIFIABLE),
+    ("5 messages deal with the database, most of them with `connection refused by`.", "count", UNVERIFIABLE),
+    ("「GET /items」のような行が3件あります。", "count", UNVERIFIABLE),
+    ("「GET /items」など、同じ種類の行が3行あります。", "count", UNVERIFIABLE),
+    # Bounds that are negated words, and two counts in one sentence.
+    ("`connection refused by` is logged on no fewer than 2 lines.", "count", SUPPORTED),
+    ("`connection refused by` is logged on no fewer than 4 lines.", "count", CONTRADICTED),
+    ("`connection refused by` appears no more than 1 time.", "count", CONTRADICTED),
+    ("3 lines are from 10.0.0.7.", "count", CONTRADICTED),
+    ("10.0.0.7 accounts for 3 lines.", "count", CONTRADICTED),
+    ("「connection refused by」を含む行は少なくとも3行あります。", "count", CONTRADICTED),
     # Lines and quotes in more words.
     ("On line 5 we find `pool is exhausted`.", "line", CONTRADICTED),
     ("The first `GET /items` is on line 11.", "line", CONTRADICTED),
@@ -190,6 +208,30 @@ def test_cases(text: str, kind: str, expected: str | None) -> None:
 def test_a_wrong_stretch_between_two_times_that_exist(text: str, actual: str) -> None:
     (wrong,) = [claim for claim in check(text, INDEX) if claim.verdict == CONTRADICTED]
     assert (wrong.kind, wrong.actual) == ("time", actual)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`GET /items` appears {} times and `connection refused by` {} times.",
+        "{} lines contain `GET /items`, {} lines contain `connection refused by`.",
+        "「GET /items」は{}回、「connection refused by」は{}回出現します。",
+        "「GET /items」を含む行は{}行、「connection refused by」を含む行は{}行です。",
+    ],
+)
+def test_two_counts_in_a_sentence_are_judged_apart(text: str) -> None:
+    for said in ((2, 2), (2, 3), (3, 2), (3, 3)):
+        expected = [SUPPORTED if number == 2 else CONTRADICTED for number in said]
+        assert verdicts(text.format(*said), "count") == expected
+
+
+def test_an_answer_in_json_quotes_the_log_between_backticks() -> None:
+    log = LogIndex(table_of(['10.0.0.1 "GET /a HTTP/1.1" 404', "IndexError: list index out of range"], "web.log"))
+    text = '{"summary": ["1 line (L2) contains `IndexError: list index`.", "Seen: `\\"GET /a HTTP/1.1\\" 404` (L1)."]}'
+    found = [(claim.kind, claim.verdict) for claim in check(text, log)]
+    assert (found.count(("quote", SUPPORTED)), found.count(("line", SUPPORTED))) == (2, 2)
+    assert CONTRADICTED not in {verdict for _, verdict in found}
+    assert tally(check(text.replace("404", "500"), log))[CONTRADICTED]
 
 
 def test_claims_carry_their_place_and_what_the_log_says() -> None:

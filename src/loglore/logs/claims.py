@@ -42,7 +42,8 @@ _ADVICE = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9_./-]{4,}|[0-9]{2,}")
 _NEGATION = re.compile(
-    r"(?i)\b(?:no|not|never|none|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b|ありません|ません|ない|なし"
+    r"(?i)\b(?:no|not|never|none|nowhere|nothing|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b"
+    r"|ありません|ません|ない|なし"
 )
 
 

@@ -16,7 +16,9 @@ _TO_COUNT = re.compile(
     r"^[\s\"'`”」)*,:–—-]{0,4}(?:(?:is|was|were|are|appears?|appeared|occurs?|occurred|repeats?|repeated|logged|seen|found|"
     r"recorded|reported|happens|happened|shows? up|showed up|stands?|"
     r"makes? up|leads?|alone|exactly|a|total|of|counted|with|on|in|which|that|template|"
-    r"message|line|at|least|most|more|than|about|around|approximately|roughly|nearly|almost|over|up|to|fewer|less|は|が)"
+    r"message|line|at|least|most|more|than|about|around|approximately|roughly|nearly|almost|over|up|to|fewer|less|no|not"
+    r"|accounts? for|"
+    r"は|が|も|の|を|という|含む|含まれる|行|ログ|メッセージ|件数|回数|全部で|合計で?)"
     r"\s?)*[\s(\[:–—-]{0,3}$",
     re.IGNORECASE,
 )
@@ -28,12 +30,14 @@ _FROM_COUNT = re.compile(
 )
 _COUNTED = re.compile(rf"^\s?(?:log\s)?{_NOUN}", re.IGNORECASE)
 _BOUND = re.compile(
-    r"(?i)(?:(?P<least>at least|≥|少なくとも)|(?P<more>more than|over|>)|(?P<most>at most|up to|≤|最大|多くとも)"
+    r"(?i)(?:(?P<least>at least|(?:no|not) (?:fewer|less) than|≥|少なくとも)"
+    r"|(?P<most>at most|up to|(?:no|not) more than|≤|最大|多くとも)|(?P<more>more than|over|>)"
     r"|(?P<less>fewer than|less than|<)"
     r"|(?P<rough>about|around|approximately|roughly|nearly|almost|some|~|約|およそ|ほぼ))\s*$"
 )
 _BOUND_AFTER = re.compile(
-    r"^\s?(?:(?P<least>以上)|(?P<more>を超え)|(?P<most>以下|以内)|(?P<less>未満)|(?P<rough>ほど|程度|前後|くらい|ぐらい))"
+    rf"^\s?(?:{_NOUN}?\s?(?P<least>or more|以上)|(?P<more>を超え)|(?P<most>以下|以内)|(?P<less>未満)"
+    r"|(?P<rough>ほど|程度|前後|くらい|ぐらい))"
 )
 _SCOPE_JA = re.compile(
     r"以降|以前|の間|ごと|毎|までに|うち|以内|連続|最初|最後|のみ|だけ|残り|ほかの|他の|あたり|(?<=[0-9目])(?:から|より)"
@@ -43,6 +47,27 @@ _SCOPE = re.compile(
     r"respectively|other|remaining|again|followed|preceded|later|earlier|then|different|distinct|unique"
     r"|such|of (?:the|them|these|those)|first|last|half|both|including|only|from|for|by|"
     r"lines? [0-9]+|L[0-9]+|minutes?|seconds?|hours?)\b|[0-9]:[0-9]{2}"
+)
+# The thing named is one of those that are counted, or like them.
+_EXAMPLE = re.compile(
+    r"(?i)\b(?:such as|for example|for instance|e\.g\.|like|alike|similar|(?:of|from) (?:this|that|the same|one|its) "
+    r"(?:kind|type|sort|form)|among|one of|kinds?|types?|variants?|variations?|includ\w+|others?)\b"
+    r"|など|のよう|といった|例えば|たとえば|種|似た|のうち|ほか|他"
+)
+# Words of a sentence that does nothing but count: only there a number far from the one thing named is its count.
+_N = SLOTS["count"]
+_COUNTING = re.compile(
+    rf"(?i)(?:\b(?:at least|at most|up to|(?:no |not )?(?:more|fewer|less) than|about|around|approximately|roughly"
+    rf"|nearly|almost|some)"
+    rf"\s?)?{_N}(?:\s?(?:times?|lines?)? or more\b)?|[\s.,;:!()（）「」、。*{''.join(SLOTS.values())}-]+"
+    r"|\b(?:the|an?|this|that|these|which|in|of|on|at|it|we|see|saw|find|found|counts?|counted|there|is|are|was|were|has|have|had|been|be"
+    r"|contains?|containing|log|logs|logged|file|chunk|excerpt|output|shows?|showed|records?|recorded|reports?|reported|writes?"
+    r"|wrote|written|seen|appears?|appeared|occurs?|occurred|repeats?|repeated|happens?|happened|messages?|errors?|warnings?|total"
+    r"|exactly|altogether|overall|times?|lines?|occurrences?|entry|entries|events?|instances?|hits?|mentions?|with|having|for|from"
+    r"|address|client|host|phrase|text|template|accounts? for|stands? out|and|number|comes? to|whole|entire)\b"
+    r"|ログ|全体|全部|全て|すべて|合計|回数|件数|行数|出現|記録|出力|発生|含む|含ま|含み|メッセージ|エラー|警告|アドレス|という|からの|から|まし|あり"
+    r"|います|され|れて|ます|する|した|して|です|でした|ある|出て|現れ|数は|数|行|件|回|全|計|以上|以下|未満|以内|少なくとも|多くとも|最大|約|およそ"
+    r"|ほぼ|ほど|程度|前後|に|は|が|で|の|を|も|と|し|た|る|い"
 )
 _LEVELS = r"(?:trace|debug|info|notice|warn(?:ing)?|error|fatal|critical|alert|emerg)"
 _LEVEL_NOUN = r"(?:lines|messages|entries|events|records|log lines|line|message|entry|event)"
@@ -67,7 +92,6 @@ _WHOLE = re.compile(r"(?i)\b(?:all|these|the|of)\s$")
 _WHOLE_NOUN = re.compile(r"(?i)^\s(?:log\s)?lines\b")
 _TOTAL_NOUN = re.compile(r"(?i)^\s(?:log\s)?(?:lines|entries)(?:\s*(?:$|[,.;)\n])|\s(?:in total|overall))")
 _LEVEL_WORD = re.compile(r"(?i)\blevel\b|レベル")
-_N, _S = SLOTS["count"], SLOTS["subject"]
 _WORD_OF_LEVEL = rf"(?P<level>{_LEVELS}|エラー|警告|致命的(?:な)?(?:エラー)?)"
 _JAPANESE_LEVELS = {"エラー": "error", "警告": "warning"}
 # Read off the skeleton, of sentences about nothing but a level: `the number of error lines is 3`, `error の行は3件`.
@@ -92,9 +116,9 @@ def judge_counts(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
     """Numbers of lines, times, messages: recounted where bound to a quote, entity, template, level or the log."""
     for number in sentence.counts:
         after = sentence.after(number)
-        subject = _counted(sentence, number)
-        if subject is not None:
-            yield _judge_subject(sentence, number, subject, index)
+        counted = _counted(sentence, number)
+        if counted is not None:
+            yield _judge_subject(sentence, number, *counted, index)
         elif level := next((found for one in _LEVEL_COUNT if (found := one.match(after))), None):
             final = bool(_FINAL.match(level["rest"]))
             yield _judge_level(sentence, number, level["level"], index, final)
@@ -110,21 +134,24 @@ def judge_counts(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
             yield claim(number, "count", "unverifiable")
 
 
-def _counted(sentence: Sentence, number: Mention) -> Mention | None:
-    """The quote, entity or template that a number counts."""
+def _counted(sentence: Sentence, number: Mention) -> tuple[Mention, bool] | None:
+    """The quote, entity or template that a number counts, and whether the words between them say so."""
     after = sentence.after(number)
     left = [one for one in sentence.subjects if one.end <= number.start and one.kind != "time"]
+    right = [one for one in sentence.subjects if one.start >= number.end and one.kind != "time"]
     spelled = sentence.text[number.start : number.end].lower() in ("once", "twice", "thrice")
     counts = number.kind == "times" or spelled or _COUNTED.match(after)
-    if left and counts and _TO_COUNT.match(sentence.between(left[-1], number)):
-        return left[-1]
-    right = [one for one in sentence.subjects if one.start >= number.end and one.kind != "time"]
-    if right and _FROM_COUNT.match(sentence.between(number, right[0])):
-        return right[0]
+    follows = bool(right and _FROM_COUNT.match(sentence.between(number, right[0])))
+    gap = sentence.between(left[-1], number) if left else ""
+    # Of `3 lines contain "a", 5 lines contain "b"` the comma says nothing, and the verb behind the number does.
+    if left and counts and _TO_COUNT.match(gap) and (not follows or re.search(r"\w", gap)):
+        return left[-1], True
+    if follows:
+        return right[0], True
     # The only countable thing beside the only count.
     alone = [*left, *right]
     if len(alone) == 1 and len(sentence.counts) == 1 and counts and alone[0].kind != "fence":
-        return alone[0]
+        return alone[0], False
     return None
 
 
@@ -136,21 +163,29 @@ def _only(sentence: Sentence, patterns: tuple[re.Pattern[str], ...]) -> re.Match
     return next((found for pattern in patterns if (found := pattern.search(text))), None)
 
 
-def _judge_subject(sentence: Sentence, number: Mention, subject: Mention, index: LogIndex) -> Claim:
+def _judge_subject(sentence: Sentence, number: Mention, subject: Mention, bound: bool, index: LogIndex) -> Claim:
+    """Recount a subject; bound: the words between say that the number counts it, not merely the sentence's shape."""
     places = places_of(subject, index)
     if not places:
         return claim(number, "count", "unverifiable")
+    meant = (bound or _only_counts(sentence)) and not _EXAMPLE.search(sentence.plain)
     half = halves.topic(sentence.plain)
     if half is not None and not halves.compares(sentence.plain) and len(index.sources) == 1:
         plausible = {len(halves.split(places, index, middle)[half]) for middle in halves.middles(index)}
-        return _verdict(sentence, number, plausible, places, exact=True)
+        return _verdict(sentence, number, plausible, places, exact=meant)
     plausible = {len(places), len({(place[0], index.events[place]) for place in places})}
     if subject.kind == "quote":
         plausible.add(index.occurrences(subject.value))
-    rest = sentence.before(subject) + sentence.between(subject, number) + sentence.after(number)
-    rest = rest if subject.end <= number.start else sentence.before(number) + sentence.after(subject)
+    before, after = (subject, number) if subject.end <= number.start else (number, subject)
+    between = "" if meant else sentence.between(before, after)
+    rest = sentence.before(before) + between + sentence.after(after)
     scoped = _SCOPE.search(rest) or _SCOPE_JA.search(rest) or halves.HALF.search(rest)
-    return _verdict(sentence, number, plausible, places, exact=not scoped)
+    return _verdict(sentence, number, plausible, places, exact=meant and not scoped)
+
+
+def _only_counts(sentence: Sentence) -> bool:
+    """Whether a sentence has no word but those of counting."""
+    return not _COUNTING.sub("", sentence.skeleton[0])
 
 
 def _judge_level(sentence: Sentence, number: Mention, said: str, index: LogIndex, final: bool) -> Claim:
@@ -191,6 +226,7 @@ def _verdict(
         denies = exact and all(said > 2 * count or 2 * said < count for count in plausible)
     if agrees:
         return claim(number, "count", "supported", places)
-    if denies and not sentence.negated(number):
+    # The "no" of "no fewer than" is the bound's own.
+    if denies and (not sentence.negated(number) or (bound and bound[0].lower().startswith("no"))):
         return claim(number, "count", "contradicted", places, actual=str(low if low == high else len(places) or low))
     return claim(number, "count", "unverifiable", places)

@@ -2,7 +2,8 @@
 
 The rule is precision before coverage: `contradicted` is said only where the log shows otherwise whatever reading of the
 sentence is taken; what cannot be bound to something countable or findable is `unverifiable`. Advice ("check …",
-"set …", "could …") claims nothing about the log. A cause is at best unverifiable: its claim names the lines in question.
+"set …", "could …") claims nothing about the log. A cause is at best
+unverifiable: its claim names the lines in question.
 
 >>> from loglore.logs.reader import table_of
 >>> log = table_of(["GET /a refused", "GET /b refused"])

@@ -19,6 +19,8 @@ _QUOTES = (
     re.compile(r"『(?P<value>[^『』\n]+)』"),
     re.compile(r"(?<![\w\"])\"(?P<value>[^\"\n]+)\"(?![\w\"])"),
 )
+# A string that holds a quotation is a sentence about the log, as in answers in JSON, and no quotation.
+_QUOTES_ITSELF = re.compile(r"`[^`\n]+`")
 LONGEST_SENTENCE = 2000
 # Longer numbers count nothing.
 _NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})"
@@ -109,8 +111,8 @@ def quotes(text: str) -> list[Mention]:
         for one in pattern.finditer(blank(text, found)):
             if "fence" in pattern.groupindex:
                 found += _fence(text, one.start("fence"), one.end("fence"))
-            else:
-                found.append(Mention(one.start(), one.end(), "quote", text[one.start("value") : one.end("value")]))
+            elif not _QUOTES_ITSELF.search(value := text[one.start("value") : one.end("value")]):
+                found.append(Mention(one.start(), one.end(), "quote", value))
     return sorted(found, key=lambda mention: mention.start)
 
 
