@@ -171,6 +171,11 @@ CASES: list[tuple[str, str, str | None]] = [
     ("3 lines are from 10.0.0.7.", "count", CONTRADICTED),
     ("10.0.0.7 accounts for 3 lines.", "count", CONTRADICTED),
     ("「connection refused by」を含む行は少なくとも3行あります。", "count", CONTRADICTED),
+    # Regular expressions.
+    (r"`refused by \d+\.0\.0\.9` matches 2 lines.", "count", SUPPORTED),
+    (r"3 lines match `refused by [0-9.]+:5432`.", "count", CONTRADICTED),
+    ("`/GET .*items/` appears 2 times.", "count", SUPPORTED),
+    (r"`refused by \d+(` matches 2 lines.", "count", UNVERIFIABLE),
     # Lines and quotes in more words.
     ("On line 5 we find `pool is exhausted`.", "line", CONTRADICTED),
     ("The first `GET /items` is on line 11.", "line", CONTRADICTED),
@@ -361,6 +366,6 @@ def test_chunks_of_a_log_are_checked_within_themselves() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "A ", "1 ", "`a", "L1, ", "a.", "\n", "(", '"', "10:", "/a", "「a」は3回"])
 def test_hostile_answers_take_no_quadratic_time(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     check(piece * (4000 // len(piece)), INDEX)
-    assert time.perf_counter() - start < 5  # quadratic expressions took minutes here
+    assert time.process_time() - start < 5  # quadratic expressions took minutes here

@@ -15,7 +15,7 @@ _NOUN = r"(?:times?|lines?|occurrences?|entries|messages?|events?|instances?|rec
 _TO_COUNT = re.compile(
     r"^[\s\"'`”」)*,:–—-]{0,4}(?:(?:is|was|were|are|appears?|appeared|occurs?|occurred|repeats?|repeated|logged|seen|found|"
     r"recorded|reported|happens|happened|shows? up|showed up|stands?|"
-    r"makes? up|leads?|alone|exactly|a|total|of|counted|with|on|in|which|that|template|"
+    r"makes? up|leads?|matches|alone|exactly|a|total|of|counted|with|on|in|which|that|template|"
     r"message|line|at|least|most|more|than|about|around|approximately|roughly|nearly|almost|over|up|to|fewer|less|no|not"
     r"|accounts? for|"
     r"は|が|も|の|を|という|含む|含まれる|行|ログ|メッセージ|件数|回数|全部で|合計で?)"
@@ -24,7 +24,7 @@ _TO_COUNT = re.compile(
 )
 _FROM_COUNT = re.compile(
     rf"^\s?(?:log\s)?{_NOUN}\s"
-    r"(?:of|with|containing|that contain|contain|matching|mentioning|mention|for|like|from|have)"
+    r"(?:of|with|containing|that contain|contain|match|matching|mentioning|mention|for|like|from|have)"
     r"\s?(?:the\s)?(?:message\s|phrase\s|text\s|template\s|address\s|client\s)?[\s\"'`“「:]{0,3}$",
     re.IGNORECASE,
 )
@@ -174,8 +174,8 @@ def _judge_subject(sentence: Sentence, number: Mention, subject: Mention, bound:
         plausible = {len(halves.split(places, index, middle)[half]) for middle in halves.middles(index)}
         return _verdict(sentence, number, plausible, places, exact=meant)
     plausible = {len(places), len({(place[0], index.events[place]) for place in places})}
-    if subject.kind == "quote":
-        plausible.add(index.occurrences(subject.value))
+    if subject.kind == "quote" and (occurrences := index.occurrences(subject.value)):
+        plausible.add(occurrences)
     before, after = (subject, number) if subject.end <= number.start else (number, subject)
     between = "" if meant else sentence.between(before, after)
     rest = sentence.before(before) + between + sentence.after(after)

@@ -18,6 +18,7 @@ from loglore.logs.query import Term
 Place = tuple[str, int]
 _WILDCARDS = re.compile(r"<\*>|<[A-Za-z_][\w -]*>|\{[A-Za-z_][\w -]*\}|\.{3}|…|\[\.\.\.\]|%[sd]\b")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
+_REGULAR = re.compile(r"\.[*+]|\\[dwsS]|\[[^\]\s]+\][*+?{]|\(\?:")
 # Quotation marks as they stand in a JSON string.
 _ESCAPED = re.compile(r"\\([\"\\])")
 LONGEST_CLOSE = 400
@@ -57,7 +58,10 @@ class LogIndex:
         return int(lines[0]), int(lines[-1])
 
     def _find(self, phrase: str) -> tuple[Place, ...]:
-        """Lines that contain a phrase, whatever its case and spacing; `<*>`, `…`, `<name>`, `{name}` stand for text."""
+        """Lines that contain a phrase, whatever its case and spacing; `<*>`, `…`, `<name>`, `{name}` stand for text.
+
+        What no line has as it stands and what has the signs of a regular expression is looked for as one.
+        """
         if not fold(phrase):
             return ()
         exact = self._literal(fold(phrase))
@@ -68,6 +72,10 @@ class LogIndex:
         if len(parts) > 1 and any(len(part) >= 3 for part in parts):
             words = [word for piece in pieces for word in inner_words(piece)]
             return self._places(pl.col("folded").str.contains(".*?".join(parts)), words)
+        if _REGULAR.search(phrase):
+            # Not one: null, so no line.
+            matches = pl.col("folded").str.contains(f"(?i){phrase.strip('/')}", strict=False)
+            return self._places(matches.fill_null(value=False))
         trimmed = fold(phrase).rstrip(".,;:!")
         for other in (trimmed, _ESCAPED.sub(r"\1", trimmed)):
             if other and other != fold(phrase) and (places := self._literal(other)):
