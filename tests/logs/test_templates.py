@@ -144,7 +144,8 @@ def test_masks(text: str, expected: str) -> None:
 
 NUMBERED = st.sampled_from(
     ["port # up", "GET /a# HTTP/1.1\" #00 12", "0x#f", "#x#", "::#", "a::#b", "node# done", "10.0.#.#", "eth#: #:#:#",
-     "-#", "blk_-##", "2026-#-#", "#ms", "job_2026#_00#", "dead#beef", "TCP_MISS/#0# x", "HTTP/1.# #0#", "v#.#-rc#", "'#'"]
+     "-#", "blk_-##", "2026-#-#", "#ms", "job_2026#_00#", "dead#beef", "TCP_MISS/#0# x", "HTTP/1.# #0#",
+     "v#.#-rc#", "'#'"]
 )  # fmt: skip
 
 
