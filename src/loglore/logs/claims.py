@@ -38,7 +38,8 @@ _ADVICE = re.compile(
     r"|\b(?i:should|could|might|may|would|can be|recommend\w*|suggest\w*|consider|e\.g\.|for example|for instance"
     r"|such as"
     r"|expected to|would be|must be|has to be|needs? to)\b|(?:^|\s)(?:[Ii]f|[Ww]hen you)\s"
-    r"|(?:^[\s\d.*-]*|,\s|\bin order\s)[Tt]o\s|してください|すべき|べきです|推奨|お勧め|確認しましょう|場合は"
+    r"|(?:^[\s\d.*-]*|,\s|\bin order\s)[Tt]o\s|してください|すべき|べきです|推奨|お勧め"
+    r"|ましょう|(?:と|ば|ほうが|方が)(?:よい|良い|いい)|望ましい|場合は"
 )
 _WORD = re.compile(r"[A-Za-z0-9_./-]{4,}|[0-9]{2,}")
 _NEGATION = re.compile(

@@ -13,12 +13,12 @@ from loglore.logs.mentions import Mention
 _NOUN = r"(?:times?|lines?|occurrences?|entries|messages?|events?|instances?|records?|hits?|×|x|回|件)"
 # Between a subject and its count: `"…" appears 3 times`, `"…" (×3)`, `T4: 3 lines`.
 _TO_COUNT = re.compile(
-    r"^[\s\"'`”」)*,:–—-]{0,4}(?:(?:is|was|were|are|appears?|appeared|occurs?|occurred|repeats?|repeated|logged|seen|found|"
+    r"^[\s\"'`”」)*,:–—-]{0,4}(?:(?:is|was|were|are|appears?|appeared|occurs?|occurred|repeats?|repeated|logged|written|seen|found|"
     r"recorded|reported|happens|happened|shows? up|showed up|stands?|"
     r"makes? up|leads?|matches|alone|exactly|a|total|of|counted|with|on|in|which|that|template|"
     r"message|line|at|least|most|more|than|about|around|approximately|roughly|nearly|almost|over|up|to|fewer|less|no|not"
     r"|accounts? for|"
-    r"は|が|も|の|を|という|含む|含まれる|行|ログ|メッセージ|件数|回数|全部で|合計で?)"
+    r"は|が|も|の|を|という|含む|含まれる|行|ログ|メッセージ|件数|回数|全部で|合計で?|前半|後半|に|で)"
     r"\s?)*[\s(\[:–—-]{0,3}$",
     re.IGNORECASE,
 )
@@ -179,7 +179,7 @@ def _judge_subject(sentence: Sentence, number: Mention, subject: Mention, bound:
     before, after = (subject, number) if subject.end <= number.start else (number, subject)
     between = "" if meant else sentence.between(before, after)
     rest = sentence.before(before) + between + sentence.after(after)
-    scoped = _SCOPE.search(rest) or _SCOPE_JA.search(rest) or halves.HALF.search(rest)
+    scoped = _SCOPE.search(rest) or _SCOPE_JA.search(rest) or halves.HALF.search(sentence.plain)
     return _verdict(sentence, number, plausible, places, exact=meant and not scoped)
 
 
