@@ -5,6 +5,7 @@ import pytest
 
 from loglore.data import check
 from loglore.data.faults import Fault
+from loglore.data.frame import student_prompt
 
 
 def chat(question: str, answer: str, **meta: object) -> dict:
@@ -80,11 +81,20 @@ def test_nan_in_a_csv_is_an_error_and_in_json_a_word(tmp_path: Path) -> None:
     assert not report_of(write(tmp_path / "a.jsonl", [{"instruction": "q", "output": "nan"}])).problems
 
 
-def test_rows_beyond_the_limit_say_what_would_be_lost(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"text": "a b c"}, {"text": "a b c d e f"}])
-    report = report_of(path, limit=check.Limit(lambda row: len(row["text"].split()), 4))
-    assert first(report, "too-long").message == "6 tokens, 2 beyond 4"
-    assert (report.tokens, report.lost_tokens) == (9, 2)
+def test_the_same_log_without_meta_is_the_same_chunk(tmp_path: Path) -> None:
+    """The tutorial's files have no `meta`: one chunk stands in train and in test under another question."""
+    log = "10:00 start\n10:01 failed"
+    train = write(tmp_path / "train.jsonl", [chat(student_prompt("What failed?", log), "One."), chat("free", "x")])
+    test = write(
+        tmp_path / "test.jsonl", [chat("free too", "y"), chat(student_prompt("Sum it up.", log + "\n"), "Two.")]
+    )
+    (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
+    assert (leak.chunk, leak.exact, leak.overlapping) == ([2], [], [])
+    event = {"instruction": "Why?", "log": "disk full", "output": "No space.", "domain": "db"}
+    train = write(tmp_path / "train.jsonl", [event])
+    test = write(tmp_path / "test.jsonl", [{**event, "instruction": "What next?", "output": "Crash."}])
+    (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
+    assert (leak.chunk, leak.exact) == ([1], [])
 
 
 def test_examples_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
@@ -127,6 +137,7 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
     assert found.files[3].problems["leak-chunk"].severity == "error"
     assert found.files[3].problems["overlap"].severity == "warning"
     assert found.errors == 3
+    assert found.files[3].problems["overlap"].examples[0].message.startswith("100% of its 50-byte windows stand in")
     text = "\n".join(check.lines(found))
     assert "of 3 rows 1 share log lines, 0 are the same text, 1 overlap by 50% or more" in text
     assert json.loads(json.dumps(check.as_json(found)))["errors"] == 3

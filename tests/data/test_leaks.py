@@ -42,6 +42,7 @@ def test_overlap_is_near_the_share_counted_window_by_window() -> None:
     assert leak.mean_overlap == pytest.approx(sum(shares) / 3, abs=0.03)
     assert leak.max_overlap == pytest.approx(max(shares), abs=0.05)
     assert leak.overlapping == [number for number, share in enumerate(shares, 1) if share >= 0.5]
+    assert leak.shares == pytest.approx([share for share in shares if share >= 0.5], abs=0.05)
     assert leak.rows == 3 and not leak.chunk and not leak.exact
 
 
