@@ -48,7 +48,7 @@ def test_check_exits_with_2_only_for_errors_under_fail(loglore, tmp_path: Path, 
     code, out, _ = loglore("data", "check", rows, bad, "--json")
     report = json.loads(out)
     assert code == 2 and report["errors"] == 2
-    assert report["leaks"][0]["exact"] == [2]
+    assert report["leaks"][0]["exact"] == [{"file": str(bad), "row": 2}]
     code, _, err = loglore("data", "check", rows, bad, "--on-error", "skip", "--skipped", tmp_path / "bad.jsonl")
     assert code == 0 and "1 row skipped (empty 1)" in err
     assert json.loads((tmp_path / "bad.jsonl").read_text())["row"] == 1

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from loglore.data import check
+from loglore.data import check, leaks
 from loglore.data.faults import Fault
 from loglore.data.frame import student_prompt
 
@@ -24,6 +24,10 @@ def report_of(path: str, **options: object) -> check.FileReport:
 
 def first(report: check.FileReport, kind: str) -> Fault:
     return report.problems[kind].examples[0]
+
+
+def numbers(leak: leaks.Leak) -> tuple[list[int], ...]:
+    return tuple([place.row for place in places] for places in (leak.chunk, leak.exact, leak.overlapping))
 
 
 @pytest.mark.parametrize(
@@ -89,12 +93,12 @@ def test_the_same_log_without_meta_is_the_same_chunk(tmp_path: Path) -> None:
         tmp_path / "test.jsonl", [chat("free too", "y"), chat(student_prompt("Sum it up.", log + "\n"), "Two.")]
     )
     (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
-    assert (leak.chunk, leak.exact, leak.overlapping) == ([2], [], [])
+    assert numbers(leak) == ([2], [], [])
     event = {"instruction": "Why?", "log": "disk full", "output": "No space.", "domain": "db"}
     train = write(tmp_path / "train.jsonl", [event])
     test = write(tmp_path / "test.jsonl", [{**event, "instruction": "What next?", "output": "Crash."}])
     (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
-    assert (leak.chunk, leak.exact) == ([1], [])
+    assert numbers(leak) == ([1], [], [])
 
 
 def test_examples_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
@@ -123,10 +127,7 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
     corpus = write(tmp_path / "corpus.jsonl", [{"text": "nothing in common"}])
     found = check.check([check.parse_input(path) for path in (corpus, train, val, test)])
     assert [file.role for file in found.files] == ["corpus", "train", "validation", "test"]
-    grounds = {
-        (Path(leak.held_out).stem, Path(leak.seen_in).stem): (leak.chunk, leak.exact, leak.overlapping)
-        for leak in found.leaks
-    }
+    grounds = {(Path(leak.held_out).stem, Path(leak.seen_in).stem): numbers(leak) for leak in found.leaks}
     assert grounds == {
         ("val", "corpus"): ([], [], []),
         ("val", "train"): ([], [1], []),
@@ -146,3 +147,14 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
 def test_mixed_formats_are_told(tmp_path: Path) -> None:
     report = report_of(write(tmp_path / "a.jsonl", [chat("q", "a"), {"text": "x"}]))
     assert first(report, "mixed-formats").message == "rows of several formats: sharegpt 1, corpus 1"
+
+
+def test_leaks_of_a_folder_name_the_file_within_it(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    write(tmp_path / "test" / "a.jsonl", [chat("q1", "one")])
+    write(tmp_path / "test" / "b.jsonl", [chat("q2", "two"), chat("q3", "three")])
+    train = write(tmp_path / "train.jsonl", [chat("q3", "three")])
+    found = check.check([check.parse_input(train), check.parse_input(f"test={tmp_path / 'test'}")])
+    told = first(found.files[1], "leak-exact")
+    assert (Path(told.file).name, told.row) == ("b.jsonl", 2)
+    assert check.as_json(found)["leaks"][0]["exact"] == [{"file": told.file, "row": 2}]

@@ -174,14 +174,13 @@ def good_rows(
 
 
 def _add_leak(report: FileReport, leak: leaks.Leak) -> None:
-    found = [(row, "leak-chunk", f"its log lines also stand in {leak.seen_in}") for row in leak.chunk]
-    found += [(row, "leak-exact", f"the same text stands in {leak.seen_in}") for row in leak.exact]
-    found += [
-        (row, "overlap", f"{share:.0%} of its {leaks.WINDOW}-byte windows stand in {leak.seen_in}")
-        for row, share in zip(leak.overlapping, leak.shares, strict=True)
-    ]
-    for row, kind, message in found:
-        report.add(Fault(report.name, row, kind, message))
+    for place in leak.chunk:
+        report.add(Fault(*place, "leak-chunk", f"its log lines also stand in {leak.seen_in}"))
+    for place in leak.exact:
+        report.add(Fault(*place, "leak-exact", f"the same text stands in {leak.seen_in}"))
+    for place, share in zip(leak.overlapping, leak.shares, strict=True):
+        message = f"{share:.0%} of its {leaks.WINDOW}-byte windows stand in {leak.seen_in}"
+        report.add(Fault(*place, "overlap", message))
 
 
 class _One:
@@ -279,7 +278,7 @@ class _One:
             self.near.add(len(self.places), text)
             self.places.append(place)
         if self.held_out is not None:
-            self.held_out.add(place.row, row, text, digest, log)
+            self.held_out.add(place, row, text, digest, log)
         for other in self.others:
             other.seen(self.report.name, row, text, digest, log)
 
@@ -333,8 +332,13 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for file in report.files
         ],
-        "leaks": [{**vars(leak), "window_bytes": leaks.WINDOW} for leak in report.leaks],
+        "leaks": [_leak_as_json(leak) for leak in report.leaks],
     }
+
+
+def _leak_as_json(leak: leaks.Leak) -> dict[str, Any]:
+    places = {name: [place._asdict() for place in getattr(leak, name)] for name in ("chunk", "exact", "overlapping")}
+    return {**vars(leak), **places, "window_bytes": leaks.WINDOW}
 
 
 def lines(report: Report) -> list[str]:

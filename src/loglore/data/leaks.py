@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from loglore.data.files import Place
 from loglore.data.json_rows import Row
 from loglore.data.shingles import Hashes, windows
 
@@ -30,18 +31,18 @@ _FILTER_BITS = 24
 
 @dataclass(frozen=True)
 class Leak:
-    """What of a held-out file stands in another: rows (numbers, in order) by ground, and the overlap of all its rows.
+    """What of a held-out file stands in another: rows (in order) by ground, and the overlap of all its rows.
 
-    chunk, exact, overlapping: row numbers; shares: of the windows of each overlapping row, 0 to 1; mean_overlap,
-    max_overlap: the same over all rows.
+    rows: how many it has; chunk, exact, overlapping: where such rows stand; shares: of the windows of each overlapping
+    row, 0 to 1; mean_overlap, max_overlap: the same over all rows.
     """
 
     held_out: str
     seen_in: str
     rows: int
-    chunk: list[int]
-    exact: list[int]
-    overlapping: list[int]
+    chunk: list[Place]
+    exact: list[Place]
+    overlapping: list[Place]
     shares: list[float]
     mean_overlap: float
     max_overlap: float
@@ -53,7 +54,7 @@ class HeldOut:
 
     name: str
     role: Role
-    numbers: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     _texts: dict[bytes, list[int]] = field(default_factory=dict)
     _chunks: dict[Any, list[int]] = field(default_factory=dict)
     _windows: list[Hashes] = field(default_factory=list)
@@ -61,10 +62,10 @@ class HeldOut:
     _filter: npt.NDArray[np.bool_] | None = None
     _hits: dict[str, "_Hits"] = field(default_factory=dict)
 
-    def add(self, number: int, row: Row, text: str, digest: bytes, log: str = "") -> None:
-        """Take in row `number` with its text, the digest of that, and the log that it shows, if any."""
-        index = len(self.numbers)
-        self.numbers.append(number)
+    def add(self, place: Place, row: Row, text: str, digest: bytes, log: str = "") -> None:
+        """Take in a row with its text, the digest of that, and the log that it shows, if any."""
+        index = len(self.places)
+        self.places.append(place)
         self._texts.setdefault(digest, []).append(index)
         for key in chunk_keys(row, log):
             self._chunks.setdefault(key, []).append(index)
@@ -109,10 +110,10 @@ class HeldOut:
         return Leak(
             self.name,
             name,
-            len(self.numbers),
-            sorted(self.numbers[index] for index in hits.chunk),
-            sorted(self.numbers[index] for index in hits.exact),
-            [self.numbers[index] for index in much],
+            len(self.places),
+            [self.places[index] for index in sorted(hits.chunk)],
+            [self.places[index] for index in sorted(hits.exact)],
+            [self.places[index] for index in much],
             shares[much].round(3).tolist(),
             float(shares.mean()) if len(shares) else 0.0,
             float(shares.max()) if len(shares) else 0.0,
