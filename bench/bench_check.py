@@ -1,6 +1,7 @@
 """Speed of the data verbs that read whole files, each alone and on one core: MB/s of the file.
 
     python bench/bench_check.py FOLDER [--megabytes 600] [--held-out 500]
+    python bench/bench_check.py FOLDER --line 5000      # an array of 5 GB in one line, read and checked
 
 Writes FOLDER/bench.json (one array, nlplog rows of about 2.3 kB from a seeded generator of log-like text) once and a
 held-out file beside it, then times: reading, reading as JSON Lines, check without and with near duplicates, check with
@@ -16,7 +17,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 WORDS = 5000
@@ -36,6 +37,18 @@ def generate(path: Path, megabytes: int, seed: int) -> None:
             stream.write(text)
             size += len(text)
         stream.write("]")
+
+
+def generate_line(path: Path, megabytes: int) -> None:
+    """One array in one line: a block of about 20 MB, repeated, so that the disk and not the generator is the limit."""
+    block = path.with_name("block.json")
+    generate(block, 20, 3)
+    rows = block.read_bytes()[1:-1]
+    with path.open("wb") as stream:
+        stream.write(b"[" + rows)
+        for _ in range(max(0, round(megabytes * 1e6 / len(rows)) - 1)):
+            stream.write(b"," + rows)
+        stream.write(b"]")
 
 
 def _read(path: Path) -> None:
@@ -85,6 +98,8 @@ def _datasketch(path: Path) -> None:
 
 
 STEPS: dict[str, Callable[[Path], None]] = {
+    "read line": lambda path: _read(path.with_name("line.json")),
+    "check line": lambda path: _check(path.with_name("line.json")),
     "read array": _read,
     "read lines": lambda path: _read(path.with_suffix(".jsonl")),
     "read array, ijson": _ijson,
@@ -102,6 +117,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--megabytes", type=int, default=600)
     parser.add_argument("--held-out", type=int, default=500, help="rows of the held-out file")
+    parser.add_argument("--line", type=int, help="megabytes of an array in one line; only that is measured")
     parser.add_argument("--only", choices=list(STEPS), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     path = asked.folder / "bench.json"
@@ -110,15 +126,24 @@ def main() -> None:
         STEPS[asked.only](path)
         print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
+    if asked.line:
+        generate_line(path.with_name("line.json"), asked.line)
+        table(asked.folder, path.with_name("line.json"), ("read line", "check line"))
+        return
     if not path.exists():
         generate(path, asked.megabytes, 1)
         generate(path.with_name("bench_test.json"), max(1, asked.held_out * 23 // 10_000), 2)
         with path.with_suffix(".jsonl").open("w") as stream:
             stream.writelines(json.dumps(row) + "\n" for row in json.loads(path.read_text()))
-    size = Path(path).stat().st_size / 1e6
+    table(asked.folder, path, [name for name in STEPS if "line" not in name.split()])
+
+
+def table(folder: Path, file: Path, steps: Sequence[str]) -> None:
+    """Run steps, each in a process of its own, and print a row for each."""
+    size = file.stat().st_size / 1e6
     print(f"{size:.0f} MB\n{'step':34} {'seconds':>8} {'MB/s':>7} {'peak MB':>8}")
-    for name in STEPS:
-        command = [sys.executable, __file__, str(asked.folder), "--only", name]
+    for name in steps:
+        command = [sys.executable, __file__, str(folder), "--only", name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"{name:34} {done.stderr.strip().splitlines()[-1]}")

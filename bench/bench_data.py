@@ -1,24 +1,25 @@
 """A file of nlplog rows to packed rows: ours beside the bare tokenizer and beside HF `datasets` with TRL, in one run.
 
     python bench/bench_data.py --tokenizer FOLDER --rows 258000                        # ours and the bare tokenizer
-    python bench/bench_data.py --tokenizer FOLDER --rows 30000 --peer PEER/bin/python  # and the peer
-    python bench/bench_data.py --lengths                                               # fill of the tutorial's lengths
+    python bench/bench_data.py --tokenizer FOLDER --rows 25800 --peer PEER/bin/python  # and the peer
 
-258,000 rows are 600 MB. Rows are those of examples/nlplog.jsonl, one to seven joined to one, digits replaced. Every
-part runs in a process of its own, which reads the file from disk:
+258,000 rows are 600 MB, one JSON array as NLPLog.json is. Rows are those of examples/nlplog.jsonl, one to seven joined
+to one, digits replaced. Every part runs in a process of its own, which reads the file from disk:
 
 - bare: `encode_batch` on the same texts in batches, nothing else; reading and converting rows is not timed;
-- ours: `data.packed.open_or_build` from the file to the synced folder (read, convert, tokenize, mask, pack, write);
-- again: the same call in a new process: hash of the file, checksums of the arrays, mapping;
+- check: `loglore data check` without near duplicates; near: with them, for the difference;
+- convert: nlplog to a corpus file; pack: that file tokenized and packed, to the synced folder;
+- pack, nlplog: from the nlplog file at once (converted on the way);
+- again: the last one's second start, `open_or_build` alone; again, all: the whole command, imports and all;
 - TRL: `load_dataset`, map to text, SFTTrainer's own preparation with packing (bfd_split);
 - TRL, 2 procs: the same with `dataset_num_proc=2`;
 - TRL, batched: the same rows, tokenized by a batched map, which uses all cores, then `trl.pack_dataset`.
 
---folder keeps file and folder for another call, of some --parts.
+--folder keeps file and folder for another call, of some --parts; `bare` comes first where ratios are wanted.
 
 The peer needs `pip install datasets trl transformers torch` in an environment of its own. Memory is the peak of
-resident memory of the process and its children, whichever is larger. SmolLM2 splits digits, so it makes more
-tokens of logs than Llama 3's.
+resident memory of the process and its children, whichever is larger. SmolLM2 splits digits, so it makes more tokens of
+logs than Llama 3's.
 """
 
 import argparse
@@ -30,25 +31,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 MOST_JOINED = 7
 CAPACITY = 8192
-OURS = ("bare", "ours", "again")
+OURS = ("bare", "check", "convert", "pack", "pack, nlplog", "again", "again, all", "near")
 PEERS = ("TRL", "TRL, 2 procs", "TRL, batched")
 BATCH = 2000
 
 
 def write_rows(path: Path, count: int) -> None:
-    """Write `count` varied rows as JSON Lines."""
+    """Write `count` varied rows as one array."""
     rng = random.Random(1309)
     source = Path(__file__).parent.parent / "examples" / "nlplog.jsonl"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
     tables = [str.maketrans("0123456789", "".join(rng.sample("0123456789", 10))) for _ in range(1000)]
     with path.open("w", encoding="utf-8") as stream:
-        for _ in range(count):
+        for number in range(count):
             picked = rng.sample(rows, rng.randint(1, MOST_JOINED))
             row = {
                 "instruction": "\n".join(one["instruction"] for one in picked),
@@ -56,20 +56,16 @@ def write_rows(path: Path, count: int) -> None:
                 "output": "\n".join(one["output"] for one in picked),
                 "domain": picked[0]["domain"],
             }
-            stream.write(json.dumps(row).translate(rng.choice(tables)) + "\n")
-
-
-def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and row, streamed."""
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            yield f"{path}: row {number}", json.loads(line)
+            between = ",\n" if number else "[\n"
+            stream.write(between + json.dumps(row).translate(rng.choice(tables)))
+        stream.write("\n]\n")
 
 
 def bare(path: Path, tokenizer: Path) -> dict[str, Any]:
     """Seconds of `encode_batch` alone."""
     from tokenizers import Tokenizer
 
+    from loglore.data.files import placed_rows
     from loglore.data.formats import to_corpus
 
     backend = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
@@ -84,7 +80,7 @@ def bare(path: Path, tokenizer: Path) -> dict[str, Any]:
         characters += sum(map(len, texts))
         texts.clear()
 
-    for _, row in rows_of(path):
+    for _, row in placed_rows(path):
         texts.append(to_corpus(row))
         if len(texts) == BATCH:
             encode()
@@ -93,17 +89,48 @@ def bare(path: Path, tokenizer: Path) -> dict[str, Any]:
     return {"seconds": seconds, "tokens": tokens, "characters": characters}
 
 
-def ours(path: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
+def pack(path: Path, tokenizer: Path) -> dict[str, Any]:
     """Seconds from file to packed dataset, or to finding it there."""
+    from loglore.data.files import placed_rows
     from loglore.data.packed import PackSettings, Source, open_or_build
     from loglore.models.load import load_tokenizer
     from loglore.runs.fingerprint import of_file
 
     loaded = load_tokenizer(tokenizer)
     start = time.perf_counter()
-    source = Source(path.name, of_file(path), lambda: rows_of(path))
-    dataset = open_or_build(out, source, loaded, PackSettings("cpt", CAPACITY, shuffle_seed=1309))
-    return {"seconds": time.perf_counter() - start, "tokens": dataset.report["tokens"], "fill": dataset.report["fill"]}
+    source = Source(path.name, of_file(path), lambda: placed_rows(path))
+    dataset = open_or_build(path.parent / "packed", source, loaded, PackSettings("cpt", CAPACITY, shuffle_seed=1309))
+    report = dataset.report
+    return {"seconds": time.perf_counter() - start, "tokens": report["tokens"], "fill": report["fill"]}
+
+
+def whole_command(path: Path, tokenizer: Path) -> dict[str, Any]:
+    """Seconds of `loglore data pack` from the shell."""
+    out = path.parent / "packed"
+    command = [sys.executable, "-m", "loglore", "data", "pack", path, "-t", tokenizer, "-o", out, "--seed", "1309"]
+    start = time.perf_counter()
+    done = subprocess.run([*map(str, command), "--json"], check=True, stdout=subprocess.PIPE)
+    seconds = time.perf_counter() - start
+    report = json.loads(done.stdout)
+    return {"seconds": seconds, "tokens": report["tokens"], "fill": report["fill"]}
+
+
+def checked(path: Path, near_duplicates: bool) -> dict[str, Any]:
+    """Seconds of the check."""
+    from loglore.data.check import check, parse_input
+
+    start = time.perf_counter()
+    check([parse_input(f"train={path}")], near_duplicates)
+    return {"seconds": time.perf_counter() - start}
+
+
+def converted(path: Path) -> dict[str, Any]:
+    """Seconds of nlplog to corpus, file to file."""
+    from loglore.data import convert, writing
+
+    start = time.perf_counter()
+    writing.write_rows(path.with_name("corpus.jsonl"), convert.rows(path, "corpus"))
+    return {"seconds": time.perf_counter() - start}
 
 
 def peer(path: Path, tokenizer: Path, processes: int | None, batched: bool) -> dict[str, Any]:
@@ -150,29 +177,6 @@ def peer(path: Path, tokenizer: Path, processes: int | None, batched: bool) -> d
     return {"seconds": seconds, "tokens": total, "fill": total / (len(packed) * CAPACITY)}
 
 
-def fills() -> None:
-    """Fill of samples with the tutorial's lengths: 2k to 31k, mode about 5k, 37 % longer than 8k."""
-    import numpy as np
-
-    from loglore.data.packing import plan_samples
-    from loglore.data.stats import Step, packed
-
-    lengths = np.random.default_rng(1309).lognormal(np.log(6800), 0.55, 8971).clip(2000, 31000).astype(np.int64)
-    longer = (lengths > CAPACITY).mean()
-    print(f"{len(lengths):,} samples, {lengths.sum():,} tokens, {longer:.1%} longer than {CAPACITY:,}")
-    print(f"{'capacity':>9} {'fill':>8} {'bound':>8} {'rows':>7}   fill within steps of 64 and of 16 samples")
-    for capacity in (CAPACITY, 2 * CAPACITY, 4 * CAPACITY):
-        found = packed(lengths, "sft", capacity, Step(64, 3))
-        kept = np.minimum(lengths, capacity)
-        steps = [
-            kept.sum() / sum(len(rows) for rows in plan_samples(kept, capacity, size, 1, 1)) / capacity
-            for size in (64, 16)
-        ]
-        print(
-            f"{capacity:9,} {found.fill:8.2%} {found.fill_bound:8.2%} {found.rows:7,}   {steps[0]:.2%} {steps[1]:.2%}"
-        )
-
-
 def run(part: str, python: str, arguments: argparse.Namespace, file: Path) -> dict[str, Any]:
     """One part in a process of its own."""
     command = [python, __file__, "--part", part, "--file", str(file), "--tokenizer", str(arguments.tokenizer)]
@@ -185,8 +189,13 @@ def one_part(arguments: argparse.Namespace) -> None:
     file, tokenizer = arguments.file, arguments.tokenizer
     parts = {
         "bare": lambda: bare(file, tokenizer),
-        "ours": lambda: ours(file, tokenizer, file.parent / "packed"),
-        "again": lambda: ours(file, tokenizer, file.parent / "packed"),
+        "check": lambda: checked(file, near_duplicates=False),
+        "near": lambda: checked(file, near_duplicates=True),
+        "convert": lambda: converted(file),
+        "pack": lambda: pack(file.with_name("corpus.jsonl"), tokenizer),
+        "pack, nlplog": lambda: pack(file, tokenizer),
+        "again": lambda: pack(file, tokenizer),
+        "again, all": lambda: whole_command(file, tokenizer),
         "TRL": lambda: peer(file, tokenizer, None, batched=False),
         "TRL, 2 procs": lambda: peer(file, tokenizer, 2, batched=False),
         "TRL, batched": lambda: peer(file, tokenizer, 2, batched=True),
@@ -202,21 +211,17 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, help="model folder with tokenizer.json")
     parser.add_argument("--rows", type=int, default=20000)
     parser.add_argument("--peer", help="Python of an environment with datasets and trl")
-    parser.add_argument("--lengths", action="store_true", help="fill of the tutorial's lengths, nothing else")
     parser.add_argument("--folder", type=Path, help="where to write and keep; default: a temporary folder")
     parser.add_argument("--parts", nargs="+", choices=[*OURS, *PEERS], help="default: all that can run")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.lengths:
-        fills()
-        return
     if arguments.part:
         one_part(arguments)
         return
     with contextlib.ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        table(arguments, folder / "nlplog.jsonl")
+        table(arguments, folder / "nlplog.json")
 
 
 def table(arguments: argparse.Namespace, file: Path) -> None:
@@ -232,7 +237,8 @@ def table(arguments: argparse.Namespace, file: Path) -> None:
         base = base or found["seconds"]
         fill = f"{found['fill']:.2%}" if "fill" in found else ""
         times = f"{found['seconds']:8.2f} {found['seconds'] / base:8.2f}"
-        print(f"{part:14} {times} {found['tokens']:12,} {fill:>7} {found['memory_mb']:8,.0f}", flush=True)
+        tokens = f"{found['tokens']:,}" if "tokens" in found else ""
+        print(f"{part:14} {times} {tokens:>12} {fill:>7} {found['memory_mb']:8,.0f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -48,23 +48,53 @@ def test_check_exits_with_2_only_for_errors_under_fail(loglore, tmp_path: Path, 
     code, out, _ = loglore("data", "check", rows, bad, "--json")
     report = json.loads(out)
     assert code == 2 and report["errors"] == 2
-    assert report["leaks"][0]["exact"] == [2]
+    assert report["leaks"][0]["exact"] == [{"file": str(bad), "row": 2}]
     code, _, err = loglore("data", "check", rows, bad, "--on-error", "skip", "--skipped", tmp_path / "bad.jsonl")
     assert code == 0 and "1 row skipped (empty 1)" in err
     assert json.loads((tmp_path / "bad.jsonl").read_text())["row"] == 1
 
 
 def test_check_counts_tokens_of_a_model(loglore, tmp_path: Path, tiny_model: Path) -> None:
-    path = write(tmp_path / "rows.jsonl", [{"text": "disk full"}, {"text": "disk full " * 40}])
-    code, out, _ = loglore("data", "check", path, "--tokenizer", tiny_model, "--max-length", 20)
-    assert code == 0 and "warning too-long: 1" in out and "are beyond the limit" in out
-    code, _, err = loglore("data", "check", path, "--max-length", 20)
-    assert code == 2 and "--tokenizer and --max-length go together" in err
+    question = "What?\n\nLog content:\n" + "disk full\n" * 40
+    path = write(tmp_path / "rows.jsonl", [chat("What?", "The disk."), chat(question, "The disk.")])
+    model = ("--tokenizer", tiny_model, "--max-sequence-length", 60)
+    code, out, _ = loglore("data", "check", path, *model)
+    assert code == 0 and "warning too-long: 1" in out and "would be left out" in out and "log lines left out)" in out
+    code, out, _ = loglore("data", "check", path, *model, "--long-rows", "refuse")
+    assert code == 2 and "error unfit: 1" in out and "row 2: " in out
+    code, _, err = loglore("data", "check", path, "--max-sequence-length", 20)
+    assert code == 2 and "need --tokenizer" in err
+
+
+def test_check_writes_what_can_be_trained_on(loglore, tmp_path: Path, tiny_model: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [chat("q", "a"), chat("q", ""), chat("q", "word " * 300), chat("p", "b")])
+    model = ("--tokenizer", tiny_model, "--max-sequence-length", 60)
+    code, _, err = loglore("data", "check", path, *model, "--good", tmp_path / "good.jsonl")
+    assert code == 2 and "--on-error skip" in err
+    options = (*model, "--on-error", "skip", "--good", tmp_path / "good.jsonl")
+    code, _, err = loglore("data", "check", path, *options)
+    assert code == 0 and "good.jsonl: 2 rows" in err and "2 rows skipped (empty 1, unfit 1); listed in" in err
+    assert read_rows(tmp_path / "good.jsonl") == [chat("q", "a"), chat("p", "b")]
+    listed = read_rows(tmp_path / "good.jsonl.skipped.jsonl")
+    assert [(one["row"], one["kind"]) for one in listed] == [(2, "empty"), (3, "unfit")]
+    assert loglore("data", "check", tmp_path / "good.jsonl", *model)[0] == 0
+
+
+def test_check_shows_as_many_rows_as_asked(loglore, tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", [chat("q", "")] * 9)
+    _, out, _ = loglore("data", "check", path)
+    assert out.count(": row ") == 5 and "… and 4 more" in out
+    _, out, _ = loglore("data", "check", path, "--examples", 9)
+    assert out.count(": row ") == 9 and "more" not in out
 
 
 def test_convert_says_what_it_read_and_wrote(loglore, tmp_path: Path, rows: Path) -> None:
     code, _, err = loglore("data", "convert", rows, tmp_path / "out.parquet", "--to", "openai-chat")
-    assert code == 0 and f"reading {rows} (JSON, " in err and "out.parquet: 60 rows of openai-chat" in err
+    assert (
+        code == 0
+        and f"reading {rows} (JSON, " in err
+        and "out.parquet: 60 rows of openai-chat (read as sharegpt 60)" in err
+    )
     code, _, _ = loglore("data", "convert", tmp_path / "out.parquet", tmp_path / "back.jsonl", "--to", "sharegpt")
     assert code == 0 and read_rows(tmp_path / "back.jsonl") == read_rows(rows)
 

@@ -87,6 +87,12 @@ TABLE: list[tuple[str, str, Callable[[], bytes], str]] = [
         "row 2: the file ends inside the array",
     ),
     ("truncated line", "a.jsonl", lambda: LINE + LINE[:20], "row 2: not JSON"),
+    (
+        "one object over many lines",
+        "a.json",
+        lambda: json.dumps({"data": [GOOD]}, indent=1).encode(),
+        "row 1: not JSON: unexpected end of data at character 2 of the row; expected one array of objects, or",
+    ),
     ("one bad line", "a.jsonl", lambda: MANY + b'{"instruction": }\n' + MANY, "row 20001: not JSON"),
     (
         "one wrong type",

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from loglore.data import check
+from loglore.data import check, leaks
 from loglore.data.faults import Fault
+from loglore.data.frame import student_prompt
 
 
 def chat(question: str, answer: str, **meta: object) -> dict:
@@ -23,6 +24,10 @@ def report_of(path: str, **options: object) -> check.FileReport:
 
 def first(report: check.FileReport, kind: str) -> Fault:
     return report.problems[kind].examples[0]
+
+
+def numbers(leak: leaks.Leak) -> tuple[list[int], ...]:
+    return tuple([place.row for place in places] for places in (leak.chunk, leak.exact, leak.overlapping))
 
 
 @pytest.mark.parametrize(
@@ -80,11 +85,20 @@ def test_nan_in_a_csv_is_an_error_and_in_json_a_word(tmp_path: Path) -> None:
     assert not report_of(write(tmp_path / "a.jsonl", [{"instruction": "q", "output": "nan"}])).problems
 
 
-def test_rows_beyond_the_limit_say_what_would_be_lost(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"text": "a b c"}, {"text": "a b c d e f"}])
-    report = report_of(path, limit=check.Limit(lambda row: len(row["text"].split()), 4))
-    assert first(report, "too-long").message == "6 tokens, 2 beyond 4"
-    assert (report.tokens, report.lost_tokens) == (9, 2)
+def test_the_same_log_without_meta_is_the_same_chunk(tmp_path: Path) -> None:
+    """The tutorial's files have no `meta`: one chunk stands in train and in test under another question."""
+    log = "10:00 start\n10:01 failed"
+    train = write(tmp_path / "train.jsonl", [chat(student_prompt("What failed?", log), "One."), chat("free", "x")])
+    test = write(
+        tmp_path / "test.jsonl", [chat("free too", "y"), chat(student_prompt("Sum it up.", log + "\n"), "Two.")]
+    )
+    (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
+    assert numbers(leak) == ([2], [], [])
+    event = {"instruction": "Why?", "log": "disk full", "output": "No space.", "domain": "db"}
+    train = write(tmp_path / "train.jsonl", [event])
+    test = write(tmp_path / "test.jsonl", [{**event, "instruction": "What next?", "output": "Crash."}])
+    (leak,) = check.check([check.parse_input(train), check.parse_input(test)]).leaks
+    assert numbers(leak) == ([1], [], [])
 
 
 def test_examples_are_bounded_and_counts_are_not(tmp_path: Path) -> None:
@@ -113,10 +127,7 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
     corpus = write(tmp_path / "corpus.jsonl", [{"text": "nothing in common"}])
     found = check.check([check.parse_input(path) for path in (corpus, train, val, test)])
     assert [file.role for file in found.files] == ["corpus", "train", "validation", "test"]
-    grounds = {
-        (Path(leak.held_out).stem, Path(leak.seen_in).stem): (leak.chunk, leak.exact, leak.overlapping)
-        for leak in found.leaks
-    }
+    grounds = {(Path(leak.held_out).stem, Path(leak.seen_in).stem): numbers(leak) for leak in found.leaks}
     assert grounds == {
         ("val", "corpus"): ([], [], []),
         ("val", "train"): ([], [1], []),
@@ -127,6 +138,7 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
     assert found.files[3].problems["leak-chunk"].severity == "error"
     assert found.files[3].problems["overlap"].severity == "warning"
     assert found.errors == 3
+    assert found.files[3].problems["overlap"].examples[0].message.startswith("100% of its 50-byte windows stand in")
     text = "\n".join(check.lines(found))
     assert "of 3 rows 1 share log lines, 0 are the same text, 1 overlap by 50% or more" in text
     assert json.loads(json.dumps(check.as_json(found)))["errors"] == 3
@@ -135,3 +147,14 @@ def test_leaks_between_files_given_together(tmp_path: Path) -> None:
 def test_mixed_formats_are_told(tmp_path: Path) -> None:
     report = report_of(write(tmp_path / "a.jsonl", [chat("q", "a"), {"text": "x"}]))
     assert first(report, "mixed-formats").message == "rows of several formats: sharegpt 1, corpus 1"
+
+
+def test_leaks_of_a_folder_name_the_file_within_it(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    write(tmp_path / "test" / "a.jsonl", [chat("q1", "one")])
+    write(tmp_path / "test" / "b.jsonl", [chat("q2", "two"), chat("q3", "three")])
+    train = write(tmp_path / "train.jsonl", [chat("q3", "three")])
+    found = check.check([check.parse_input(train), check.parse_input(f"test={tmp_path / 'test'}")])
+    told = first(found.files[1], "leak-exact")
+    assert (Path(told.file).name, told.row) == ("b.jsonl", 2)
+    assert check.as_json(found)["leaks"][0]["exact"] == [{"file": told.file, "row": 2}]

@@ -12,9 +12,8 @@ META = st.fixed_dictionaries(
 EXTRA = st.fixed_dictionaries({}, optional={"id": st.integers() | TEXT})
 TURN = st.fixed_dictionaries({"from": st.just("gpt"), "value": TEXT}, optional={"weight": st.integers(0, 1)})
 QUESTION = st.fixed_dictionaries({"from": st.just("human"), "value": TEXT})
-CALLS = st.fixed_dictionaries(
-    {"from": st.just("gpt"), "value": st.just(""), "tool_calls": st.just([{"id": "1", "type": "function"}])}
-)
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLS = st.fixed_dictionaries({"from": st.just("gpt"), "value": st.just(""), "tool_calls": st.just([CALL])})
 RESULT = st.fixed_dictionaries({"from": st.just("tool"), "value": TEXT, "tool_call_id": st.just("1")})
 
 
@@ -146,7 +145,7 @@ def test_tool_turns_stand_between_a_call_and_its_answer(roles: str) -> None:
         {
             "role": "assistant" if role == "calls" else role,
             "content": "x",
-            **({"tool_calls": [{}]} if role == "calls" else {}),
+            **({"tool_calls": [{"function": {"name": "f"}}]} if role == "calls" else {}),
         }
         for role in roles.split()
     ]
@@ -155,7 +154,7 @@ def test_tool_turns_stand_between_a_call_and_its_answer(roles: str) -> None:
 
 
 def test_a_conversation_may_end_with_a_call_or_go_on_after_its_result() -> None:
-    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}
+    call = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]}
     result = {"role": "tool", "content": "3 lines", "tool_call_id": "1"}
     question, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
     for turns in (

@@ -37,6 +37,12 @@ def test_nlplog_row_becomes_the_tutorials_corpus_text() -> None:
     assert formats.to_corpus({"text": "as it is"}) == "as it is"
 
 
+def calling(calls: object, role: str = "assistant") -> dict:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    turns[role == "assistant"]["tool_calls"] = calls  # type: ignore[assignment]
+    return {"messages": turns}
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -48,6 +54,11 @@ def test_nlplog_row_becomes_the_tutorials_corpus_text() -> None:
         ({"conversations": [{"from": "human", "value": "x"}]}, "user and assistant in turn"),
         ({"instruction": "x", "output": None}, "`output`: expected a text"),
         ({"text": "x"}, "no chat messages"),
+        (calling("x"), r"`messages\[2\]\.tool_calls`: expected a list"),
+        (calling([{}]), r"`messages\[2\]\.tool_calls`: expected a list"),
+        (calling([{"function": {"name": "f", "arguments": "{x"}}]), "arguments of `f` are not JSON"),
+        (calling([{"function": {"name": "f", "arguments": "[1]"}}]), "arguments of `f`: expected an object"),
+        (calling([{"function": {"name": "f"}}], role="user"), "only an assistant calls"),
     ],
 )
 def test_bad_rows_say_what_was_expected(row: dict, message: str) -> None:

@@ -1,5 +1,6 @@
 """What `bench/fuzz_readers.py` found, and a short run of the same idea: damaged files give rows or an `InputError`."""
 
+import contextlib
 import io
 import json
 import zipfile
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loglore.data import files, writing
+from loglore.data import check, convert, files, leaks, mix, split, writing
+from loglore.data.formats import FIELDS, RowError
+from loglore.data.samples import conversation_of
 from loglore.errors import InputError
 
 ROWS = [
@@ -80,3 +83,58 @@ def test_parquet_damage_that_makes_polars_panic(tmp_path: Path) -> None:
         except InputError as fault:
             refused += "damaged Parquet file" in str(fault)
     assert refused > 50
+
+
+CALL = {"type": "function", "function": {"name": "search", "arguments": '{"q": "x"}'}}
+SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["", " ", "x", "a\nb", "[]", "{}", "user"])
+TURN_KEYS = ["from", "value", "role", "content", "tool_calls", "weight", "rejected"]
+TURNS = st.dictionaries(st.sampled_from(TURN_KEYS), SCALARS | st.sampled_from(["human", "gpt", "system", "tool"]))
+ANYTHING = st.recursive(
+    SCALARS | TURNS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["nlplog", "alpaca", "function"]), inner)
+    ),
+    max_leaves=12,
+)
+NAMES = sorted(
+    {*(name for names in FIELDS.values() for name in names), "input", "system", "history", "tools", "meta", "images"}
+)
+
+
+def rows_with(names: set[str]) -> st.SearchStrategy[dict]:
+    """Rows that have these fields, good or bad values in them, and perhaps others."""
+    turns = st.lists(TURNS, max_size=4) | st.just([{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}])
+    values = {name: ANYTHING | turns | st.just({"from": "gpt", "value": "a"}) for name in names}
+    return st.fixed_dictionaries(values, optional={name: ANYTHING | turns for name in NAMES if name not in names})
+
+
+@given(row=st.sampled_from(list(FIELDS.values())).flatmap(rows_with))
+def test_rows_of_any_shape_are_taken_or_refused_by_field(row: dict) -> None:
+    before = json.dumps(row)
+    for target in FIELDS:
+        try:
+            converted = convert.convert(row, target)
+        except RowError as fault:
+            assert fault.kind
+        else:
+            assert convert.detect(converted) == target
+    for read in (conversation_of, split.group_of, lambda one: split.group_of(one, "meta.source")):
+        with contextlib.suppress(RowError):
+            read(row)
+    leaks.chunk_keys(row)
+    assert json.dumps(row) == before
+
+
+@given(rows=st.lists(st.sampled_from(list(FIELDS.values())).flatmap(rows_with), max_size=5))
+def test_a_file_of_such_rows_is_checked_and_mixed_without_a_crash(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "odd.jsonl"
+    writing.write_rows(path, rows)
+    report = check.check([check.parse_input(str(path)), check.parse_input(f"test={path}")])
+    assert all(one.rows + one.faulty == len(rows) for one in report.files)
+    faults: list = []
+    try:
+        mix.mix([mix.Part(str(path), 1.0)], path.with_name("mixed.jsonl"), on_fault=faults.append)
+    except InputError as fault:
+        assert "no rows to mix" in str(fault) or "no text" in str(fault)

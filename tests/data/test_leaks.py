@@ -4,6 +4,7 @@ import random
 import pytest
 
 from loglore.data import leaks
+from loglore.data.files import Place
 
 
 def digest(text: str) -> bytes:
@@ -17,8 +18,12 @@ def row(text: str, **meta: object) -> dict:
 def held_out(rows: list[dict]) -> leaks.HeldOut:
     kept = leaks.HeldOut("test", "test")
     for number, one in enumerate(rows, 1):
-        kept.add(number, one, one["text"], digest(one["text"]))
+        kept.add(Place("test", number), one, one["text"], digest(one["text"]))
     return kept
+
+
+def rows(places: list[Place]) -> list[int]:
+    return [place.row for place in places]
 
 
 def random_text(seed: int, length: int = 4000) -> str:
@@ -41,7 +46,8 @@ def test_overlap_is_near_the_share_counted_window_by_window() -> None:
     shares = [sum(gram in known for gram in grams(one["text"])) / len(grams(one["text"])) for one in tested]
     assert leak.mean_overlap == pytest.approx(sum(shares) / 3, abs=0.03)
     assert leak.max_overlap == pytest.approx(max(shares), abs=0.05)
-    assert leak.overlapping == [number for number, share in enumerate(shares, 1) if share >= 0.5]
+    assert rows(leak.overlapping) == [number for number, share in enumerate(shares, 1) if share >= 0.5]
+    assert leak.shares == pytest.approx([share for share in shares if share >= 0.5], abs=0.05)
     assert leak.rows == 3 and not leak.chunk and not leak.exact
 
 
@@ -59,7 +65,7 @@ def test_the_same_lines_and_the_same_chunk_are_found() -> None:
     for one in (row("other", source="x.log", lines=[30, 40]), row("more", source="x.log", chunk="x-1"), row("e")):
         kept.seen("train", one, one["text"], digest(one["text"]))
     (leak,) = kept.leaks()
-    assert (leak.chunk, leak.exact, leak.overlapping) == ([2, 4], [5], [])
+    assert (rows(leak.chunk), rows(leak.exact), leak.overlapping) == ([2, 4], [5], [])
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from loglore.data import files, sources, writing
 from loglore.errors import InputError
@@ -82,6 +84,36 @@ def test_what_is_written_comes_back(bucket: str, name: str) -> None:
     url = f"s3://{bucket}/out/{name}"
     assert writing.write_rows(url, ROWS) == 50
     assert files.read_rows(url) == ROWS
+
+
+def test_the_version_of_an_object_and_of_a_prefix_changes_with_their_content(bucket: str) -> None:
+    url, folder = put(f"{bucket}/set/a.jsonl", LINES), f"s3://{bucket}/set/"
+    before = [sources.s3_version(url), sources.s3_version(folder)]
+    assert before == [sources.s3_version(url), sources.s3_version(folder)]
+    put(f"{bucket}/set/a.jsonl", LINES.replace(b"row 7", b"row 8"))
+    assert not set(before) & {sources.s3_version(url), sources.s3_version(folder)}
+    after = sources.s3_version(folder)
+    put(f"{bucket}/set/b.jsonl", LINES)
+    assert sources.s3_version(folder) != after
+    with pytest.raises(InputError, match=f"s3://{bucket}/none: no such object"):
+        sources.s3_version(f"s3://{bucket}/none")
+
+
+def test_rows_on_s3_are_counted_and_packed_once(bucket: str, tiny_model: Path, tmp_path: Path) -> None:
+    from loglore.cli.data_tokens import app
+
+    url = put(f"{bucket}/a.jsonl", LINES)
+
+    def call(*words: str) -> dict:
+        done = CliRunner().invoke(app, [*words, "--tokenizer", str(tiny_model), "--json"], catch_exceptions=False)
+        return dict(json.loads(done.stdout))
+
+    assert call("tokens", url)["rows"] == 50
+    first = call("pack", url, "--out", str(tmp_path))
+    assert first["rows"] == 50 and first["source"]["name"] == "a.jsonl"
+    assert call("pack", url, "--out", str(tmp_path))["folder"] == first["folder"]
+    put(f"{bucket}/a.jsonl", LINES + LINES)
+    assert call("pack", url, "--out", str(tmp_path))["rows"] == 100
 
 
 def test_a_failure_leaves_the_object_as_it_was(bucket: str) -> None:

@@ -59,7 +59,13 @@ def test_rows_are_read_as_they_are_needed(renderer: Renderer, monkeypatch: pytes
         ("cpt", chat("a"), "no pretraining text"),
         ("sft", {"text": "a"}, "no chat messages"),
         ("sft", {**chat("a"), "tools": "[{"}, "`tools`: not JSON"),
-        ("sft", {**chat("a"), "tools": {"name": "x"}}, "`tools`: expected a list of JSON schemas, found {'name': 'x'}"),
+        (
+            "sft",
+            {**chat("a"), "tools": {"name": "x"}},
+            "`tools`: expected a list of JSON schemas with a name, found {'name': 'x'}",
+        ),
+        ("sft", {**chat("a"), "tools": [{"type": "function"}]}, "`tools`: expected a list of JSON schemas with a name"),
+        ("sft", {**chat("a"), "tools": "[" * 100_000}, "`tools`: not JSON"),
         ("sft", {**chat("a"), "tools": [{"name": "x"}]}, "no place for the row's `tools`"),
     ],
 )

@@ -1,6 +1,7 @@
 """`loglore data …`: rows checked, converted, split, mixed and fetched; needs no model but for counting tokens."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +13,8 @@ from loglore.cli import data_tokens
 from loglore.cli.output import AsJson, say
 
 if TYPE_CHECKING:
-    from loglore.data.check import Limit
     from loglore.data.faults import Skipped
-    from loglore.data.json_rows import Row
+    from loglore.data.too_long import Limit
 
 app = typer.Typer(help="Check, convert, split, mix, count, pack and fetch datasets.", no_args_is_help=True)
 app.add_typer(data_tokens.app)
@@ -29,6 +29,7 @@ OnError = Annotated[
 SideFile = Annotated[
     Path | None, typer.Option("--skipped", help="Where skipped rows are listed; default beside the output.")
 ]
+LongRows = Literal["shorten_log", "cut_after_turn", "refuse"]
 FormatName = Literal["corpus", "alpaca", "sharegpt", "sharegpt-dpo", "nlplog", "openai-chat"]
 
 
@@ -41,19 +42,38 @@ def data_check(
     on_error: OnError = "fail",
     skipped: SideFile = None,
     near_duplicates: Annotated[bool, typer.Option(help="Also look for rows that share most of their text.")] = True,
-    tokenizer: Annotated[Path | None, typer.Option(help="Model folder or GGUF whose tokens count.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Tokens a row may have; needs --tokenizer.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", "-t", help="Model folder or GGUF: also count tokens, find long rows.")
+    ] = None,
+    max_sequence_length: Annotated[
+        int | None, typer.Option(min=2, help="Tokens a row may have; needs --tokenizer, default then 8192.")
+    ] = None,
+    long_rows: Annotated[
+        LongRows | None, typer.Option(help="What training does to longer chat rows; needs --tokenizer.")
+    ] = None,
+    good: Annotated[
+        str | None, typer.Option(help="Write the rows without errors here; one FILE, with --on-error skip.")
+    ] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Rows shown of each kind of problem.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Find what is wrong with data before GPU time: faults by row, duplicates, damage, leaks between files."""
-    from loglore.data import check
+    from loglore.data import check, writing
     from loglore.data.faults import Skipped
+    from loglore.errors import InputError
 
-    limit = _limit(tokenizer, max_length)
+    if good and (len(inputs) > 1 or on_error == "fail"):
+        raise InputError("--good writes the rows of one FILE that are left under --on-error skip")
+    limit = _limit(tokenizer, max_sequence_length, long_rows)
     given = [check.parse_input(text) for text in inputs]
     # Reading goes on after a fault under either policy: a report shows all of them, the policy decides the exit code.
-    with Skipped("skip", skipped) as faulty, _progress("check", [one.path for one in given]) as on_bytes:
-        report = check.check(given, near_duplicates, limit, faulty, on_bytes)
+    paths = [one.path for one in given]
+    side_file = skipped or (_beside(good) if good else None)
+    with Skipped("skip", side_file) as faulty, _progress("check", paths, 2 if good else 1) as on_bytes:
+        report = check.check(given, near_duplicates, limit, faulty, on_bytes, examples)
+        if good:
+            written = writing.write_rows(good, check.good_rows(paths[0], faulty.places, on_bytes))
+            say(f"{good}: {written:,} rows")
     if as_json:
         print(json.dumps({**check.as_json(report), "skipped": faulty.count}, indent=2, ensure_ascii=False))
     else:
@@ -77,12 +97,14 @@ def data_convert(
     """Rows from one format or kind of file to another; `meta` and unknown fields are carried along."""
     from loglore.data import convert, sources, writing
 
+    formats: Counter[str] = Counter()
     listing = sources.find(source)
     _say_listing(listing)
     with _skipping(on_error, skipped, out) as faulty, _progress("convert", [source]) as on_bytes:
-        written = writing.write_rows(out, convert.rows(listing, to, faulty, on_bytes))
+        written = writing.write_rows(out, convert.rows(listing, to, faulty, on_bytes, formats))
     _say_skipped(faulty)
-    say(f"{out}: {written:,} rows" + (f" of {to}" if to else ""))
+    found = ", ".join(f"{name} {count:,}" for name, count in formats.most_common())
+    say(f"{out}: {written:,} rows" + (f" of {to} (read as {found or 'none'})" if to else ""))
 
 
 @app.command("split")
@@ -174,26 +196,18 @@ def data_fetch(
         print(f"{file.path}: {file.size:,} bytes, {file.verified}")
 
 
-def _limit(tokenizer: Path | None, max_length: int | None) -> "Limit | None":
+def _limit(tokenizer: Path | None, capacity: int | None, policy: LongRows | None) -> "Limit | None":
     from loglore.errors import InputError
 
-    if (tokenizer is None) != (max_length is None):
-        raise InputError("--tokenizer and --max-length go together: which tokens, and how many")
-    if tokenizer is None or max_length is None:
+    if tokenizer is None:
+        if capacity or policy:
+            raise InputError("--max-sequence-length and --long-rows need --tokenizer: whose tokens")
         return None
-    from loglore.data.check import Limit
-    from loglore.data.formats import detect, to_corpus, to_messages
-    from loglore.data.render import render_chat, render_text
+    from loglore.data.render import Renderer
+    from loglore.data.too_long import Limit
     from loglore.models.load import load_tokenizer
 
-    loaded = load_tokenizer(tokenizer)
-
-    def tokens(row: "Row") -> int:
-        if detect(row) == "corpus":
-            return len(render_text(to_corpus(row), loaded).ids)
-        return len(render_chat(to_messages(row), loaded).ids)
-
-    return Limit(tokens, max_length)
+    return Limit(Renderer(load_tokenizer(tokenizer)), capacity or 8192, policy or "shorten_log")
 
 
 @contextmanager
@@ -211,9 +225,14 @@ def _progress(label: str, paths: Sequence[str], readings: int = 1) -> Iterator[C
 def _skipping(on_error: Literal["fail", "skip"], side_file: Path | None, out: str) -> Iterator["Skipped"]:
     from loglore.data.faults import Skipped
 
-    beside = Path(out.rpartition("/")[2] if "://" in out else out)
-    with Skipped(on_error, side_file or beside.with_name(f"{beside.name}.skipped.jsonl")) as faulty:
+    with Skipped(on_error, side_file or _beside(out)) as faulty:
         yield faulty
+
+
+def _beside(out: str) -> Path:
+    """Where skipped rows are listed by default; for a target on S3 in the working directory."""
+    path = Path(out.rpartition("/")[2] if "://" in out else out)
+    return path.with_name(f"{path.name}.skipped.jsonl")
 
 
 @contextmanager

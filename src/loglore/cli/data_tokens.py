@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Datasets in tokens.", no_args_is_help=True)
 
-Rows = Annotated[Path, typer.Argument(help="File of rows.")]
+Rows = Annotated[str, typer.Argument(help="File, folder, ZIP archive or s3:// URL.")]
 ModelWithTokenizer = Annotated[Path, typer.Option("--tokenizer", "-t", help="Model folder or GGUF with the tokenizer.")]
 Limit = Annotated[int, typer.Option("--max-sequence-length", min=2, help="Tokens a packed row.")]
 LongRows = Annotated[
@@ -40,12 +40,13 @@ def data_tokens(
     from loglore.models.load import load_tokenizer
     from loglore.runs.files import write_bytes
 
-    stage = samples.stage_of(placed_rows(rows), rows.name)
+    name = _name(rows)
+    stage = samples.stage_of(placed_rows(rows), name)
     with _placed(rows) as placed:
         rendered = samples.render_rows(placed, stage, Renderer(load_tokenizer(tokenizer)))
         found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
     if png:
-        write_bytes(png, stats.picture(found, f"{rows.name}: {found.rows:,} samples, {found.tokens:,} tokens"))
+        write_bytes(png, stats.picture(found, f"{name}: {found.rows:,} samples, {found.tokens:,} tokens"))
     print(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(stats.lines(found, stage)))
 
 
@@ -64,11 +65,11 @@ def data_pack(
     from loglore.data.packed import PackSettings, Source, open_or_build
     from loglore.data.samples import stage_of
     from loglore.models.load import load_tokenizer
-    from loglore.runs.fingerprint import of_path
 
-    settings = PackSettings(stage_of(placed_rows(rows), rows.name), max_sequence_length, long_rows, None, seed)
+    name = _name(rows)
+    settings = PackSettings(stage_of(placed_rows(rows), name), max_sequence_length, long_rows, None, seed)
     with _placed(rows) as placed:
-        source = Source(rows.name, of_path(rows), lambda: placed)
+        source = Source(name, _digest(rows), lambda: placed)
         dataset = open_or_build(out, source, load_tokenizer(tokenizer), settings)
     if as_json:
         print(json.dumps({"folder": str(dataset.folder), **dataset.report}, indent=2, ensure_ascii=False))
@@ -76,12 +77,23 @@ def data_pack(
     print("\n".join(dataset.lines()))
 
 
+def _name(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
+
+
+def _digest(path: str) -> str:
+    from loglore.data import sources
+    from loglore.runs.fingerprint import of_path
+
+    return sources.s3_version(path) if path.startswith(sources.S3) else of_path(Path(path))
+
+
 @contextmanager
-def _placed(path: Path) -> "Iterator[Iterator[tuple[Place, Row]]]":
+def _placed(path: str) -> "Iterator[Iterator[tuple[Place, Row]]]":
     """The rows of a path, streamed, with a bar over its bytes."""
     from loglore.data import files, sources
     from loglore.runs.progress import track
 
     listing = sources.find(path)
-    with track(f"tokenize {path.name}", sum(file.size for file in listing.files) / 1e6, "MB") as tick:
+    with track(f"tokenize {_name(path)}", sum(file.size for file in listing.files) / 1e6, "MB") as tick:
         yield files.placed_rows(listing, on_bytes=lambda count: tick(count / 1e6))

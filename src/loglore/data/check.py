@@ -10,16 +10,20 @@ ns a byte, only when held-out files are given along.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from loglore.data import files, leaks, sources
 from loglore.data.damage import damage, is_nothing, said, texts
 from loglore.data.faults import Fault
-from loglore.data.formats import RowError, detect, to_corpus, to_messages
+from loglore.data.formats import Format, RowError, detect, to_corpus
+from loglore.data.frame import log_asked
 from loglore.data.json_rows import Row
 from loglore.data.near import NearDuplicates
+from loglore.data.render import Conversation
+from loglore.data.samples import conversation_of
+from loglore.data.too_long import Lengths, Limit
 from loglore.errors import InputError
 
 Severity = Literal["error", "warning"]
@@ -50,7 +54,8 @@ class Problem:
 class FileReport:
     """One file: `what` it was taken for, its role in the leak check, rows read, rows by format, problems by kind.
 
-    lost_tokens: tokens beyond the limit in rows that are too long; tokens: of all rows (0 where none were counted).
+    lost_tokens: tokens that the policy for long rows leaves out; tokens: of all rows (0 where none were counted).
+    most_examples: rows kept of each kind of problem.
     """
 
     name: str
@@ -63,13 +68,14 @@ class FileReport:
     problems: dict[str, Problem] = field(default_factory=dict)
     tokens: int = 0
     lost_tokens: int = 0
+    most_examples: int = EXAMPLES
 
     def add(self, fault: Fault) -> None:
         """Count a fault, and keep it when it is among the first of its kind."""
         severity: Severity = "warning" if fault.kind in WARNINGS else "error"
         problem = self.problems.setdefault(fault.kind, Problem(fault.kind, severity))
         problem.count += 1
-        if len(problem.examples) < EXAMPLES:
+        if len(problem.examples) < self.most_examples:
             problem.examples.append(fault)
 
 
@@ -101,14 +107,6 @@ class Input:
     role: leaks.Role
 
 
-@dataclass(frozen=True)
-class Limit:
-    """tokens: counts the tokens of a row; longest: the sequence limit in tokens."""
-
-    tokens: Callable[[Row], int]
-    longest: int
-
-
 def parse_input(text: str) -> Input:
     """A path as given, `FILE` or `ROLE=FILE`; without a role the name says it (`leaks.role_of`).
 
@@ -127,6 +125,7 @@ def check(
     limit: Limit | None = None,
     on_error: Callable[[Fault], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
+    examples: int = EXAMPLES,
 ) -> Report:
     """Read every file once and report what is wrong with it.
 
@@ -136,6 +135,10 @@ def check(
         limit: also count tokens, and report rows that are too long.
         on_error: told of every faulty row (for a side file).
         on_bytes: told how many stored bytes were read since the last call.
+        examples: how many rows of each kind of problem to keep.
+
+    Raises:
+        InputError: a path with nothing to read, or (with `limit`) a tokenizer without a usable chat template.
     """
     # Held-out files first: the training files then stream past them.
     order = sorted(range(len(inputs)), key=lambda number: inputs[number].role in ("corpus", "train"))
@@ -143,7 +146,7 @@ def check(
     reports: dict[int, FileReport] = {}
     short = 0
     for number in order:
-        one = _One(inputs[number], limit, NearDuplicates() if near_duplicates else None, held_out, on_error)
+        one = _One(inputs[number], limit, NearDuplicates() if near_duplicates else None, held_out, on_error, examples)
         one.read(on_bytes)
         reports[number] = one.report
         short += one.near.short if one.near else 0
@@ -161,15 +164,23 @@ def check(
     return Report([reports[number] for number in range(len(inputs))], found_leaks, near_duplicates, short)
 
 
+def good_rows(
+    path: str, faulty: Container[tuple[str, int]], on_bytes: Callable[[int], None] | None = None
+) -> Iterator[Row]:
+    """The rows of a path without those that `check` called faulty (file and row of each `Fault` it told)."""
+    for place, row in files.placed_rows(path, lambda fault: None, on_bytes):
+        if tuple(place) not in faulty:
+            yield row
+
+
 def _add_leak(report: FileReport, leak: leaks.Leak) -> None:
-    grounds = {
-        "leak-chunk": (leak.chunk, "its log lines also stand in"),
-        "leak-exact": (leak.exact, "the same text stands in"),
-        "overlap": (leak.overlapping, f"at least {leaks.OVERLAP:.0%} of its {leaks.WINDOW}-byte windows stand in"),
-    }
-    for kind, (rows, words) in grounds.items():
-        for row in rows:
-            report.add(Fault(report.name, row, kind, f"{words} {leak.seen_in}"))
+    for place in leak.chunk:
+        report.add(Fault(*place, "leak-chunk", f"its log lines also stand in {leak.seen_in}"))
+    for place in leak.exact:
+        report.add(Fault(*place, "leak-exact", f"the same text stands in {leak.seen_in}"))
+    for place, share in zip(leak.overlapping, leak.shares, strict=True):
+        message = f"{share:.0%} of its {leaks.WINDOW}-byte windows stand in {leak.seen_in}"
+        report.add(Fault(*place, "overlap", message))
 
 
 class _One:
@@ -182,12 +193,13 @@ class _One:
         near: NearDuplicates | None,
         held_out: list[leaks.HeldOut],
         on_error: Callable[[Fault], None] | None,
+        examples: int,
     ) -> None:
         self.listing = sources.find(given.path)
         what = [str(file) for file in self.listing.files]
-        self.report = FileReport(given.path, what, self.listing.left_out, given.role)
+        self.report = FileReport(given.path, what, self.listing.left_out, given.role, most_examples=examples)
         self.near = near
-        self.limit = limit
+        self.lengths = Lengths(limit, self.long) if limit else None
         self.others = held_out if given.role in ("corpus", "train") else []
         self.held_out = None if given.role in ("corpus", "train") else leaks.HeldOut(given.path, given.role)
         self.on_error = on_error
@@ -196,12 +208,11 @@ class _One:
         self.places: list[files.Place] = []
 
     def read(self, on_bytes: Callable[[int], None] | None) -> None:
-        try:
-            for place, row in files.placed_rows(self.listing, self.bad, on_bytes):
-                self.row(place, row)
-        except InputError as fault:
-            # Nothing after this can be read; what was found so far is still worth telling.
-            self.bad(Fault(self.report.name, self.report.rows + self.report.faulty + 1, "unreadable", str(fault)))
+        for place, row in self.rows(on_bytes):
+            self.row(place, row)
+        if self.lengths:
+            self.lengths.finish()
+            self.report.tokens, self.report.lost_tokens = self.lengths.tokens, self.lengths.lost
         if self.near:
             for pair in self.near.pairs():
                 later, earlier = self.places[pair.later], self.places[pair.earlier]
@@ -209,6 +220,13 @@ class _One:
         if len(self.report.formats) > 1:
             found = ", ".join(f"{name} {count:,}" for name, count in self.report.formats.most_common())
             self.report.add(Fault(self.report.name, 1, "mixed-formats", f"rows of several formats: {found}"))
+
+    def rows(self, on_bytes: Callable[[int], None] | None) -> Iterator[tuple[files.Place, Row]]:
+        try:
+            yield from files.placed_rows(self.listing, self.bad, on_bytes)
+        except InputError as fault:
+            # Nothing after this can be read; what was found so far is still worth telling.
+            self.bad(Fault(self.report.name, self.report.rows + self.report.faulty + 1, "unreadable", str(fault)))
 
     def bad(self, fault: Fault) -> None:
         self.report.faulty += 1
@@ -226,7 +244,8 @@ class _One:
     def row(self, place: files.Place, row: Row) -> None:
         try:
             kind = detect(row)
-            text = to_corpus(row) if kind == "corpus" else said(to_messages(row))
+            chat = None if kind == "corpus" else conversation_of(row)
+            text = said(chat.turns) if chat else to_corpus(row)
         except RowError as fault:
             self.bad(Fault(place.file, place.row, fault.kind, fault.message, fault.field))
             return
@@ -234,16 +253,23 @@ class _One:
         if nothing:
             self.bad(Fault(place.file, place.row, "nan", f"{row[nothing]!r} is no text; leave the cell empty", nothing))
             return
+        if self.lengths:
+            if chat and kind != "nlplog":
+                _ = self.lengths.limit.renderer.method  # a template that cannot work is no fault of this row
+            try:
+                self.measure(self.lengths, place, kind, row, chat)
+            except InputError as fault:
+                self.bad(Fault(place.file, place.row, "template", str(fault)))
+                return
         self.report.rows += 1
         self.report.formats[kind] += 1
         for name, value in texts(row):
             for found in damage(value):
                 self.add(place, found.kind, found.message, name)
-        self.compare(place, row, text)
-        if self.limit:
-            self.measure(place, row, self.limit)
+        log = str(row["log"] or "") if kind == "nlplog" else log_asked(chat.turns) if chat else ""
+        self.compare(place, row, text, log)
 
-    def compare(self, place: files.Place, row: Row, text: str) -> None:
+    def compare(self, place: files.Place, row: Row, text: str, log: str) -> None:
         digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
         earlier = self.digests.setdefault(digest, place)
         if earlier is not place:
@@ -252,17 +278,25 @@ class _One:
             self.near.add(len(self.places), text)
             self.places.append(place)
         if self.held_out is not None:
-            self.held_out.add(place.row, row, text, digest)
+            self.held_out.add(place, row, text, digest, log)
         for other in self.others:
-            other.seen(self.report.name, row, text, digest)
+            other.seen(self.report.name, row, text, digest, log)
 
-    def measure(self, place: files.Place, row: Row, limit: Limit) -> None:
-        tokens = limit.tokens(row)
-        self.report.tokens += tokens
-        if tokens > limit.longest:
-            lost = tokens - limit.longest
-            self.report.lost_tokens += lost
-            self.add(place, "too-long", f"{tokens:,} tokens, {lost:,} beyond {limit.longest:,}")
+    @staticmethod
+    def measure(lengths: Lengths, place: files.Place, kind: Format, row: Row, chat: Conversation | None) -> None:
+        if chat is None or kind == "nlplog":
+            lengths.add_text(place, kind, to_corpus(row))
+        else:
+            lengths.add_chat(place, kind, chat)
+
+    def long(self, place: files.Place, kind: Format, fault: str, message: str) -> None:
+        if fault == "unfit":
+            # It was counted as good before its tokens were counted.
+            self.report.rows -= 1
+            self.report.formats[kind] -= 1
+            self.bad(Fault(place.file, place.row, fault, message))
+        else:
+            self.add(place, fault, message)
 
 
 def as_json(report: Report) -> dict[str, Any]:
@@ -298,8 +332,13 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for file in report.files
         ],
-        "leaks": [{**vars(leak), "window_bytes": leaks.WINDOW} for leak in report.leaks],
+        "leaks": [_leak_as_json(leak) for leak in report.leaks],
     }
+
+
+def _leak_as_json(leak: leaks.Leak) -> dict[str, Any]:
+    places = {name: [place._asdict() for place in getattr(leak, name)] for name in ("chunk", "exact", "overlapping")}
+    return {**vars(leak), **places, "window_bytes": leaks.WINDOW}
 
 
 def lines(report: Report) -> list[str]:
@@ -315,7 +354,7 @@ def lines(report: Report) -> list[str]:
             )
         if file.lost_tokens:
             share = file.lost_tokens / file.tokens
-            shown.append(f"  {file.lost_tokens:,} of {file.tokens:,} tokens ({share:.1%}) are beyond the limit")
+            shown.append(f"  {file.lost_tokens:,} of {file.tokens:,} tokens ({share:.1%}) would be left out")
         for problem in sorted(file.problems.values(), key=lambda problem: (problem.severity, -problem.count)):
             shown.append(f"  {problem.severity} {problem.kind}: {problem.count:,}")
             shown += [f"    {one}" for one in problem.examples]

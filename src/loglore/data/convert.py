@@ -11,6 +11,7 @@ Not restored, because both spellings mean the same: `user` for `human`, `assista
 alpaca without `input` for an empty one, a sharegpt `system` field for a system turn.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,7 @@ def rows(
     target: Format | None,
     on_fault: Callable[[Fault], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
+    formats: Counter[str] | None = None,
 ) -> Iterator[Row]:
     """Every row of a path in a format; None keeps each as it is, for a change of the kind of file.
 
@@ -198,15 +200,20 @@ def rows(
         target: format of all rows.
         on_fault: told of each row that is faulty or has no conversion, which is then left out; None raises the first.
         on_bytes: told how many stored bytes were read since the last call.
+        formats: counts the rows that were converted by the format they were in.
     """
     for place, row in placed_rows(path, on_fault, on_bytes):
         if target is None:
             yield row
             continue
         try:
-            yield convert(row, target)
+            converted = convert(row, target)
         except RowError as problem:
             fault = Fault(place.file, place.row, problem.kind, problem.message, problem.field)
             if on_fault is None:
                 raise fault.error() from None
             on_fault(fault)
+            continue
+        if formats is not None:
+            formats[detect(row)] += 1
+        yield converted

@@ -4,10 +4,9 @@ Whole texts are looked at with operations that run at memory speed for ASCII, so
 """
 
 import re
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from loglore.data.formats import Message
 from loglore.data.json_rows import Row
 
 # C0 and DEL, without tab, line feed and carriage return. Escape (0x1B) is in: colours of a terminal are no log text.
@@ -91,6 +90,6 @@ def texts(row: Row) -> Iterator[tuple[str, str]]:
                     )
 
 
-def said(messages: list[Message]) -> str:
+def said(messages: Sequence[Mapping[str, Any]]) -> str:
     """All turns of a conversation as one text."""
     return "\n".join(message["content"] for message in messages)

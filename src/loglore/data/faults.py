@@ -45,12 +45,15 @@ class Skipped:
 
     Use as a context manager. The side file is JSON Lines of `Fault`, appears when the block ends well, and only when
     there is something to list; an older one is removed then, so that it never speaks of another run.
+
+    places: file and row of each fault that was skipped.
     """
 
     policy: OnError = "fail"
     side_file: Path | None = None
     count: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
+    places: set[tuple[str, int]] = field(default_factory=set)
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _stream: IO[str] | None = None
 
@@ -60,6 +63,7 @@ class Skipped:
             raise fault.error()
         self.count += 1
         self.kinds[fault.kind] += 1
+        self.places.add((fault.file, fault.row))
         if self.side_file is None:
             return
         if self._stream is None:

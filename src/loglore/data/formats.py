@@ -11,6 +11,7 @@ Fields other than these, such as `meta`, are carried along by conversions (`conv
 name: ShareGPT_Image is for models that see.
 """
 
+import json
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -169,7 +170,9 @@ def _message(turn: dict[str, Any], role_name: str, text_name: str, field: str, n
         "image" in str(part.get("type")) for part in content if isinstance(part, dict)
     ):
         raise RowError("a turn with an image (ShareGPT_Image); LogLore trains on text only", "image", where)
-    calls = turn.get("tool_calls") if ROLES[role] == "assistant" else None
+    calls = turn.get("tool_calls")
+    if calls:
+        _check_calls(calls, ROLES[role], where)
     if content is None and calls:
         content = ""
     if not isinstance(content, str):
@@ -180,6 +183,27 @@ def _message(turn: dict[str, Any], role_name: str, text_name: str, field: str, n
         return {"role": ROLES[role], "content": content}
     rest = {name: value for name, value in turn.items() if name not in (role_name, text_name)}
     return {"role": ROLES[role], "content": content, **rest}
+
+
+def _check_calls(calls: Any, role: str, where: str) -> None:
+    """Refuse calls of tools that are not `[{"function": {"name": str, "arguments": object or its JSON text}}, …]`."""
+    field = f"{where}.tool_calls"
+    if role != "assistant":
+        raise RowError(f"calls of tools in a turn of role {role!r}; only an assistant calls", "wrong-type", field)
+    for call in calls if isinstance(calls, list) else [calls]:
+        function = call.get("function") if isinstance(call, dict) and isinstance(calls, list) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            raise RowError(
+                f'expected a list of {{"function": {{"name", …}}}}, found {calls!r:.80}', "wrong-type", field
+            )
+        arguments = function.get("arguments", {})
+        if isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except (ValueError, RecursionError) as fault:
+                raise RowError(f"arguments of `{function['name']}` are not JSON: {fault}", "bad-json", field) from None
+        if not isinstance(arguments, dict):
+            raise RowError(f"arguments of `{function['name']}`: expected an object", "wrong-type", field)
 
 
 def check_order(messages: list[Message]) -> None:

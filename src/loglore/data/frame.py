@@ -4,7 +4,8 @@ Training samples, test jobs and the chat all call it, so the model meets in use 
 it as plain lines, as lines with their numbers, or as a digest (`loglore.logs.evidence`), which numbers lines the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 LOG_HEADING = "Log content:"
 
@@ -39,3 +40,8 @@ def conversation(pairs: Sequence[tuple[str, str]], log_text: str) -> list[dict[s
 def log_of(prompt: str) -> str:
     """The log text inside a prompt made by `student_prompt`; empty when there is none."""
     return prompt.partition(f"\n{LOG_HEADING}\n")[2]
+
+
+def log_asked(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The log in the first user message; empty when there is none."""
+    return log_of(next((str(message["content"]) for message in messages if message["role"] == "user"), ""))

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -95,7 +95,7 @@ def _lines(stream: BinaryIO, head: bytes, name: str) -> Iterator[tuple[int, Row 
             for line in lines:
                 number += 1
                 if line[:1] == b"{" or line.strip(_BLANK):
-                    yield number, parse(line)
+                    yield number, _hinted(parse(line)) if number == 1 else parse(line)
         elif sum(map(len, parts)) > MAX_ROW:
             raise _too_large(name, number + 1)
         more = stream.read(BLOCK)
@@ -103,6 +103,13 @@ def _lines(stream: BinaryIO, head: bytes, name: str) -> Iterator[tuple[int, Row 
     rest = b"".join(parts)
     if rest.strip(_BLANK):
         yield number + 1, parse(rest)
+
+
+def _hinted(row: Row | BadRow) -> Row | BadRow:
+    """A first line that is no JSON may be the start of an object over many lines: say what was expected."""
+    if not isinstance(row, BadRow) or row.kind != "bad-json":
+        return row
+    return replace(row, message=f"{row.message}; expected one array of objects, or one object a line")
 
 
 def _array(stream: BinaryIO, buffer: bytes, name: str) -> Iterator[tuple[int, Row | BadRow]]:

@@ -1,13 +1,15 @@
 """Leaks between files that are given together: what a model saw in training and is tested on.
 
-Three grounds, from certain to gradual: the same lines of a log (`meta.chunk`, or `meta.source` with overlapping
-`meta.lines`), the same text, and the share of a held-out row's 50-byte windows that occur in the other file (50
-characters as in the GPT-4 technical report, 2023). Windows are sampled 1 in 4 by their hash, the same on both sides, so
-a share is an estimate: for a row of 2,000 bytes its standard error is below 2.3 points.
+Three grounds, from certain to gradual: the same lines of a log (`meta.chunk`, `meta.source` with overlapping
+`meta.lines`, or the same log text in the question or in `log`), the same text, and the share of a held-out row's
+50-byte windows that occur in the other file (50 characters as in the GPT-4 technical report, 2023). Windows are sampled
+1 in 4 by their hash, the same on both sides, so a share is an estimate: for a row of 2,000 bytes its standard error is
+below 2.3 points.
 
 Held-out files are kept as hashes; the training files stream past them, each read once.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from loglore.data.files import Place
 from loglore.data.json_rows import Row
 from loglore.data.shingles import Hashes, windows
 
@@ -28,17 +31,19 @@ _FILTER_BITS = 24
 
 @dataclass(frozen=True)
 class Leak:
-    """What of a held-out file stands in another: rows (numbers, in order) by ground, and the overlap of all its rows.
+    """What of a held-out file stands in another: rows (in order) by ground, and the overlap of all its rows.
 
-    chunk, exact, overlapping: row numbers; mean_overlap, max_overlap: shares of windows, 0 to 1, over all rows.
+    rows: how many it has; chunk, exact, overlapping: where such rows stand; shares: of the windows of each overlapping
+    row, 0 to 1; mean_overlap, max_overlap: the same over all rows.
     """
 
     held_out: str
     seen_in: str
     rows: int
-    chunk: list[int]
-    exact: list[int]
-    overlapping: list[int]
+    chunk: list[Place]
+    exact: list[Place]
+    overlapping: list[Place]
+    shares: list[float]
     mean_overlap: float
     max_overlap: float
 
@@ -49,7 +54,7 @@ class HeldOut:
 
     name: str
     role: Role
-    numbers: list[int] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     _texts: dict[bytes, list[int]] = field(default_factory=dict)
     _chunks: dict[Any, list[int]] = field(default_factory=dict)
     _windows: list[Hashes] = field(default_factory=list)
@@ -57,18 +62,18 @@ class HeldOut:
     _filter: npt.NDArray[np.bool_] | None = None
     _hits: dict[str, "_Hits"] = field(default_factory=dict)
 
-    def add(self, number: int, row: Row, text: str, digest: bytes) -> None:
-        """Take row `number` with its text and the digest of that in."""
-        index = len(self.numbers)
-        self.numbers.append(number)
+    def add(self, place: Place, row: Row, text: str, digest: bytes, log: str = "") -> None:
+        """Take in a row with its text, the digest of that, and the log that it shows, if any."""
+        index = len(self.places)
+        self.places.append(place)
         self._texts.setdefault(digest, []).append(index)
-        for key in chunk_keys(row):
+        for key in chunk_keys(row, log):
             self._chunks.setdefault(key, []).append(index)
         self._windows.append(sample(text))
 
-    def seen(self, name: str, row: Row, text: str, digest: bytes) -> None:
+    def seen(self, name: str, row: Row, text: str, digest: bytes, log: str = "") -> None:
         """Note what of this file stands in a row of file `name`."""
-        self.compare(name, sample(text), digest, chunk_keys(row))
+        self.compare(name, sample(text), digest, chunk_keys(row, log))
 
     def compare(self, name: str, hashes: Hashes, digest: bytes, keys: Iterable[Any]) -> None:
         """As `seen`, from what was already computed."""
@@ -101,13 +106,15 @@ class HeldOut:
         shares = np.array(
             [hits.windows[np.searchsorted(table, hashes)].mean() if len(hashes) else 0.0 for hashes in self._windows]
         )
+        much = np.flatnonzero(shares >= OVERLAP)
         return Leak(
             self.name,
             name,
-            len(self.numbers),
-            sorted(self.numbers[index] for index in hits.chunk),
-            sorted(self.numbers[index] for index in hits.exact),
-            [self.numbers[index] for index in np.flatnonzero(shares >= OVERLAP)],
+            len(self.places),
+            [self.places[index] for index in sorted(hits.chunk)],
+            [self.places[index] for index in sorted(hits.exact)],
+            [self.places[index] for index in much],
+            shares[much].round(3).tolist(),
             float(shares.mean()) if len(shares) else 0.0,
             float(shares.max()) if len(shares) else 0.0,
         )
@@ -135,13 +142,17 @@ def sample(text: str) -> Hashes:
     return sampled
 
 
-def chunk_keys(row: Row) -> list[Any]:
-    """What says where in a log a row comes from: its chunk, and each line of its source."""
+def chunk_keys(row: Row, log: str = "") -> list[Any]:
+    """What says where in a log a row comes from: its chunk, each line of its source, and the log's own text."""
+    keys: list[Any] = []
+    if log.strip():
+        keys.append(("log", hashlib.blake2b(log.strip().encode("utf-8"), digest_size=16).digest()))
     meta = row.get("meta")
     if not isinstance(meta, dict):
-        return []
+        return keys
     source, chunk, lines = (meta.get(name) for name in ("source", "chunk", "lines"))
-    keys: list[Any] = [("chunk", source, chunk)] if isinstance(chunk, str | int) else []
+    if isinstance(chunk, str | int):
+        keys.append(("chunk", source, chunk))
     if isinstance(source, str) and isinstance(lines, list) and len(lines) == 2:
         first, last = lines
         if isinstance(first, int) and isinstance(last, int) and 0 <= last - first <= 100_000:

@@ -23,6 +23,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -169,13 +170,15 @@ def damage(folder: Path) -> str | None:
         expected = {name: (files[name]["bytes"], files[name]["values"], files[name]["crc32"]) for name in ARRAYS}
     except (OSError, ValueError, KeyError, TypeError) as fault:
         return f"{path.name}: {type(fault).__name__}: {fault}"
-    for name, (size, *content) in expected.items():
-        array = folder / f"{name}.npy"
-        found = array.stat().st_size if array.exists() else 0
+    paths = [folder / f"{name}.npy" for name in expected]
+    for path, (size, *_) in zip(paths, expected.values(), strict=True):
+        found = path.stat().st_size if path.exists() else 0
         if found != size:
-            return f"{array.name}: {found} bytes, expected {size}"
-        if _content(array) != content:
-            return f"{array.name}: its content does not match its checksum"
+            return f"{path.name}: {found} bytes, expected {size}"
+    with ThreadPoolExecutor(len(paths)) as pool:
+        for path, (_, *content), read in zip(paths, expected.values(), pool.map(_content, paths), strict=True):
+            if read != content:
+                return f"{path.name}: its content does not match its checksum"
     return None
 
 

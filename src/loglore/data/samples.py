@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 from loglore.data.files import Row
-from loglore.data.formats import detect, to_corpus, to_messages
+from loglore.data.formats import RowError, detect, to_corpus, to_messages
 from loglore.data.long_rows import Limit, fit
 from loglore.data.render import Conversation, Marked, Rendered, Renderer
 from loglore.errors import InputError
@@ -92,17 +92,22 @@ def conversation_of(row: Row) -> Conversation:
     """The messages of a chat row and its `tools`, a list of JSON schemas or (as ShareGPT files have it) their text.
 
     Raises:
-        InputError: damaged messages or tools.
+        RowError: damaged messages or tools.
     """
     tools: Any = row.get("tools") or None
     if isinstance(tools, str):
         try:
             tools = json.loads(tools)
-        except json.JSONDecodeError as fault:
-            raise InputError(f"`tools`: not JSON: {fault}") from None
-    if tools is not None and not (isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)):
-        raise InputError(f"`tools`: expected a list of JSON schemas, found {tools!r:.60}")
+        except (ValueError, RecursionError) as fault:
+            raise RowError(f"not JSON: {fault}", "bad-json", "tools") from None
+    if tools is not None and not (isinstance(tools, list) and all(map(_is_tool, tools))):
+        raise RowError(f"expected a list of JSON schemas with a name, found {tools!r:.60}", "wrong-type", "tools")
     return Conversation(to_messages(row), tools)
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function", tool) if isinstance(tool, dict) else None
+    return isinstance(function, dict) and isinstance(function.get("name"), str)
 
 
 def _converted(rows: PlacedRows, convert: Callable[[Row], _Item]) -> Iterator[tuple[str, _Item]]:

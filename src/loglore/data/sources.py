@@ -7,6 +7,7 @@ Fifield, "A better zip bomb", WOOT 2019: members may overlap, so their sizes tog
 
 import errno
 import gzip
+import hashlib
 import io
 import struct
 import zipfile
@@ -267,6 +268,21 @@ def _remote(key: str, magic: bytes) -> DataFile:
     kind, compression = _kind(PurePosixPath(key), magic)
     system = s3()
     return DataFile(f"{S3}{key}", kind, compression, int(system.size(key)), lambda: system.open(key, "rb"))
+
+
+def s3_version(url: str) -> str:
+    """A hash of what an `s3://` URL holds now, nothing downloaded: names, sizes and ETags of its objects.
+
+    Raises:
+        InputError: nothing there.
+    """
+    with s3_errors(url):
+        system = s3()
+        key = url.removeprefix(S3).rstrip("/")
+        one = _s3_kind(system, url, key) == "file"
+        found = {key: system.info(key)} if one else system.find(key, detail=True)
+        objects = [f"{name}\0{info['size']}\0{info['ETag']}\n" for name, info in sorted(found.items())]
+    return hashlib.sha256("".join(objects).encode("utf-8")).hexdigest()
 
 
 def s3() -> Any:

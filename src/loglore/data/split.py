@@ -23,7 +23,7 @@ from loglore.data import files, sources, writing
 from loglore.data.damage import said
 from loglore.data.faults import Fault
 from loglore.data.formats import RowError, detect, to_corpus, to_messages
-from loglore.data.frame import log_of
+from loglore.data.frame import log_asked
 from loglore.data.json_rows import Row
 from loglore.data.writing import dumped
 from loglore.errors import InputError
@@ -184,7 +184,7 @@ def group_of(row: Row, by: str | None = None) -> tuple[str, str]:
             return f"lines={source}/{lines}", text
     if kind == "nlplog":
         return f"log={row['log']}", text
-    log = log_of(next(message["content"] for message in messages if message["role"] == "user")) if messages else ""
+    log = log_asked(messages)
     return f"log={log}" if log else f"text={text}", text
 
 
