@@ -97,6 +97,7 @@ class Fanout:
         budget: when to stop.
         redactor: used for targets that redact.
         attempts: how often a request is tried at an endpoint before its item fails.
+        judge_cut_off: hand answers that ran into `max_tokens` to the judge, too; else their items fail.
 
     Raises:
         InputError: a key is missing.
@@ -110,6 +111,7 @@ class Fanout:
         budget: Budget | None = None,
         redactor: Redactor | None = None,
         attempts: int = ATTEMPTS,
+        judge_cut_off: bool = False,
     ) -> None:
         self.targets = list(targets)
         for target in self.targets:
@@ -120,6 +122,7 @@ class Fanout:
         self.tally = Tally()
         self.budget = budget or Budget()
         self._attempts = attempts
+        self._judge_cut_off = judge_cut_off
         self._flying: dict[str, asyncio.Future[None]] = {}
 
     def run(self, items: Iterable[Item], judge: Judge, tick: Tick = lambda amount=1, note="": None) -> Tally:
@@ -250,7 +253,7 @@ class Fanout:
         turn = use.turns
         use.add(answer)
         self.budget.spend(answer.cost, answer.prompt_tokens + answer.completion_tokens)
-        if answer.finish_reason == "length":
+        if answer.finish_reason == "length" and not self._judge_cut_off:
             reason = f"cut off at {answer.completion_tokens} tokens (max_tokens is {request.max_tokens})"
             return {"status": FAILED, "reason": reason}
         step = judge(item, answer, turn)
