@@ -28,52 +28,15 @@ from loglore.runs.progress import Tick
 from loglore.runs.spec import Spec
 from loglore.synth import writers
 from loglore.synth.analyst import event as writer
+from loglore.synth.analyst.japanese import event as japanese
 from loglore.synth.analyst.occurrences import Event, events
 from loglore.synth.analyst.wording import Wording
+from loglore.synth.nlplog_questions import INSTRUCTIONS
 from loglore.synth.nlplog_teacher import Teacher, kinds, prompt_file
 from loglore.synth.rows import write
 
 Question = Literal["grok", "insight", "root_cause", "components", "forecast"]
 Row = dict[str, Any]
-
-# `{log}` is the line itself. The wording of NLPLog's own questions is not used.
-_INSTRUCTIONS: dict[str, tuple[str, ...]] = {
-    "grok": (
-        "Write a grok pattern for this log event: {log}",
-        "Which grok pattern parses the following log line?\n{log}",
-        "How can this log line be split into fields with grok?\n{log}",
-        "Give the grok expression that matches: {log}",
-        "Parse the log event below with a grok pattern.\n{log}",
-    ),
-    "insight": (
-        "What does this log event mean? {log}",
-        "Explain the following log line.\n{log}",
-        "Describe the event and its variables: {log}",
-        "What information does this log line carry?\n{log}",
-        "Interpret this log event: {log}",
-    ),
-    "root_cause": (
-        "What may have caused this log event? {log}",
-        "Give possible root causes of the following event.\n{log}",
-        "Why would a system log this? {log}",
-        "What leads to this log line?\n{log}",
-        "Explain the cause behind this event: {log}",
-    ),
-    "components": (
-        "Which other events or components are related to this one? {log}",
-        "What usually stands near this log line?\n{log}",
-        "With which events does this one occur together? {log}",
-        "Name components and events connected with the following line.\n{log}",
-        "How is this event related to others in the log? {log}",
-    ),
-    "forecast": (
-        "Which failures may follow this log event? {log}",
-        "What could go wrong after this line is logged?\n{log}",
-        "Is a failure to be expected after this event? {log}",
-        "What does this event announce?\n{log}",
-        "Predict what follows the log line below.\n{log}",
-    ),
-}
 
 
 class NlplogSpec(Spec):
@@ -92,7 +55,7 @@ class NlplogSpec(Spec):
         files: names of the row files: `jsonl`, or `tutorial` (JSON arrays `NLPLog_train.json`, `NLPLog_val.json`).
         teacher: `analyst`, or one endpoint or a list of them (`loglore.endpoint.target.Target`).
         prompt: file with a prompt of your own for endpoints (as `synth/nlplog.yaml`).
-        language: of an endpoint's answers, `en` or `ja`; the questions are English.
+        language: of questions and answers: `en` or `ja`.
         max_answer_tokens, temperature, budget_dollars, budget_tokens, batches: as in the chat job.
     """
 
@@ -121,10 +84,6 @@ class NlplogSpec(Spec):
         given = [name for name in ("batches", "budget_dollars", "budget_tokens", "prompt") if getattr(self, name)]
         if self.teacher == "analyst" and given:
             raise ValueError(f"{given[0]} is for endpoints, and the teacher is the analyst")
-        if self.teacher == "analyst" and self.language != "en":
-            raise ValueError(
-                f"language is {self.language}, but the analyst writes these texts in English; name an endpoint"
-            )
         return self
 
 
@@ -197,7 +156,7 @@ def _by_analyst(
 ) -> dict[str, list[tuple[int, Row]]]:
     rows: dict[str, list[tuple[int, Row]]] = {}
     for event in asked:
-        rows.setdefault(event.domain, []).extend(rows_of(event, spec.questions, spec.variants, by_key))
+        rows.setdefault(event.domain, []).extend(rows_of(event, spec.questions, spec.variants, by_key, spec.language))
         tick()
     return rows
 
@@ -234,7 +193,7 @@ def _taught(spec: NlplogSpec, event: Event, outcome: Mapping[str, Any], version:
     near = [*event.before.counts, *event.after.counts]
     used = {"prompt": outcome["prompt_tokens"] // len(texts or "-"), "completion": outcome["completion_tokens"]}
     for question, text in texts.items():
-        row = _row(event, question, 0, text, [event.template.key, *near])
+        row = _row(event, question, 0, text, [event.template.key, *near], spec.language)
         row["meta"] |= {
             "language": spec.language,
             "teacher": outcome["model"],
@@ -266,26 +225,27 @@ def _write(spec: NlplogSpec, kept: list[Row], folder: Path) -> dict[str, str]:
 
 
 def rows_of(
-    event: Event, questions: Sequence[str], variants: int, by_key: Mapping[str, Event]
+    event: Event, questions: Sequence[str], variants: int, by_key: Mapping[str, Event], language: str = "en"
 ) -> Iterator[tuple[int, Row]]:
     """Rows about an event with the number of their variant; questions without facts give none."""
+    writers_of = {"en": writer.QUESTIONS, "ja": japanese.QUESTIONS}[language]
     for question in questions:
         said: set[str] = set()
         for number in range(variants):
             log = writer.example(event, number).text
             words = Wording(f"{question}\n{event.template.key}\n{number}\n{log}")
-            answer = writer.QUESTIONS[question](event, words, number, by_key)
+            answer = writers_of[question](event, words, number, by_key)
             if answer is None or answer.text in said:
                 continue
             said.add(answer.text)
-            yield number, _row(event, question, number, answer.text, answer.templates)
+            yield number, _row(event, question, number, answer.text, answer.templates, language)
 
 
-def _row(event: Event, question: str, number: int, output: str, mentioned: Sequence[str]) -> Row:
+def _row(event: Event, question: str, number: int, output: str, mentioned: Sequence[str], language: str) -> Row:
     log = writer.example(event, number).text
     words = Wording(f"{question}\n{event.template.key}\n{number}\n{log}")
     return {
-        "instruction": words.say("instruction", _INSTRUCTIONS[question], {"log": log}),
+        "instruction": words.say("instruction", INSTRUCTIONS[language][question], {"log": log}),
         "log": log,
         "output": output,
         "domain": event.domain,

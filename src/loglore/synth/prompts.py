@@ -155,7 +155,11 @@ def parse(name: str, text: str, where: str) -> Task:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected the keys of a task, found {type(values).__name__}")
     found = _File.parse(values, where)
-    told = {"en": found.teacher} if isinstance(found.teacher, str) else {str(k): v for k, v in found.teacher.items()}
+    told = (
+        {"en": found.teacher}
+        if isinstance(found.teacher, str)
+        else {str(language): text for language, text in found.teacher.items()}
+    )
     for prompt in told.values():
         _check_placeholders(prompt, found.answer, where)
     _check_schema(found.schema_, where)

@@ -74,7 +74,7 @@ def grok_pattern(event: Event, words: Wording, number: int, others: Mapping[str,
 
 def insight(event: Event, words: Wording, number: int, others: Mapping[str, Event]) -> Answer | None:
     """What the constant part says and what the variables hold, with values from the log."""
-    kind = _kind(event)
+    kind = kind_of_event(event)
     topic = None if kind else topic_of(example(event, 0).message)
     about = kind or topic
     slots = {
@@ -99,8 +99,8 @@ def insight(event: Event, words: Wording, number: int, others: Mapping[str, Even
 
 def root_cause(event: Event, words: Wording, number: int, others: Mapping[str, Event]) -> Answer | None:
     """Kind and level of a problem, the cause as logged or as a hypothesis, and what came before it."""
-    kind = _kind(event)
-    before = _frequent(event.before, len(event.occurrences), number, 0.5)
+    kind = kind_of_event(event)
+    before = frequent(event.before, len(event.occurrences), number, 0.5)
     if kind is None and not (before and len(event.occurrences) >= LEAST_FORECAST):
         return None
     slots = _slots(event)
@@ -134,12 +134,12 @@ def components(event: Event, words: Wording, number: int, others: Mapping[str, E
         ahead, behind = event.before.counts[key], event.after.counts[key]
         other = others[key]
         slots = {
-            "other": _constant(other),
+            "other": constant_of(other),
             "where": _where(ahead, behind, len(event.occurrences)),
-            "from": _component(other),
+            "from": component_name(other),
         }
         parts.append(words.say(f"near/{key}", say.NEAR_FROM if slots["from"] else say.NEAR, slots))
-    own, theirs = _component(event), {_component(others[key]) for key in keys} - {None}
+    own, theirs = component_name(event), {component_name(others[key]) for key in keys} - {None}
     if own and theirs:
         phrases = say.SAME_COMPONENT if theirs == {own} else say.OTHER_COMPONENT
         names = listed(sorted(name for name in theirs if name and name != own)) or None
@@ -150,7 +150,7 @@ def components(event: Event, words: Wording, number: int, others: Mapping[str, E
 def forecast(event: Event, words: Wording, number: int, others: Mapping[str, Event]) -> Answer | None:
     """Which failures followed it in the log, how often and how soon; or that none did, where it is frequent enough."""
     total = len(event.occurrences)
-    failures = [key for key in event.after.counts if _kind(others[key])]
+    failures = [key for key in event.after.counts if kind_of_event(others[key])]
     failures.sort(key=lambda key: (-event.after.counts[key], others[key].template.first, key))
     keys = failures[number * MOST_NEIGHBOURS : (number + 1) * MOST_NEIGHBOURS]
     slots = {**_slots(event), "total": counted(total, "occurrence")}
@@ -159,7 +159,7 @@ def forecast(event: Event, words: Wording, number: int, others: Mapping[str, Eve
             return None
         return Answer(words.say("none", say.NO_FAILURE, slots), (event.template.key,))
     parts = _neighbour_sentences(event, event.after, keys, others, words, say.AFTER)
-    kind = _kind(others[keys[0]])
+    kind = kind_of_event(others[keys[0]])
     if kind:
         title = words.say("title", kind.titles, {})
         share = event.after.counts[keys[0]] / total
@@ -176,7 +176,7 @@ def _neighbour_sentences(
         low, high = near.seconds.get(key, (None, None))
         gap = None if low is None else (f"{low} to {high} s" if low != high else duration(low))
         slots = {
-            "other": _constant(others[key]),
+            "other": constant_of(others[key]),
             "share": _share(near.counts[key], len(event.occurrences)),
             "window": event.window,
             "gap": gap,
@@ -200,7 +200,7 @@ def _where(ahead: int, behind: int, total: int) -> str:
     return f"{sides} of {total} cases"
 
 
-def _frequent(near: Near, total: int, number: int, share: float) -> list[str]:
+def frequent(near: Near, total: int, number: int, share: float) -> list[str]:
     """Keys of neighbours that are there in at least `share` of the cases, the most frequent first; a page of them."""
     keys = sorted(near.counts, key=lambda key: (-near.counts[key], key))
     keys = [key for key in keys if near.counts[key] >= share * total]
@@ -216,47 +216,75 @@ def _cause(event: Event, kind: Kind, words: Wording) -> str:
     return words.say("unstated", say.UNSTATED, {"hypothesis": hypothesis or None})
 
 
-def _variables(event: Event, words: Wording) -> list[str]:
-    """One sentence for each of the first variables: its type and values from the log."""
+@dataclass(frozen=True)
+class Variable:
+    """A variable of an event: its place (from 1), type (see `TYPES`), different values, and the word before it."""
+
+    place: int
+    kind: str
+    values: tuple[str, ...]
+    after: str | None
+
+    @property
+    def shown(self) -> list[str]:
+        """The first values, cut to what a sentence can hold."""
+        return [shortened(value, 40) or value[:40] for value in self.values[:MOST_VALUES]]
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Least and greatest value of a number with three values or more."""
+        if self.kind != "number" or not all(value.isdigit() for value in self.values) or len(self.values) < 3:
+            return None
+        numbers = [int(value) for value in self.values]
+        return min(numbers), max(numbers)
+
+
+def variables_of(event: Event) -> list[Variable]:
+    """The first `MOST_VARIABLES` variables of an event, by its first `MOST_EXAMPLES` lines."""
     rows = [event.template.values(occurrence.message.rstrip()) for occurrence in event.occurrences[:MOST_EXAMPLES]]
     known = [row for row in rows if row]
     if not known:
         return []
-    sentences = []
     constants = event.template.text.split("<*>")
-    for place, kind in enumerate(event.template.variables[:MOST_VARIABLES]):
-        values = list(dict.fromkeys(row[place][1] for row in known))
-        before = constants[place].split()[-1:]
+    return [
+        Variable(
+            place=place + 1,
+            kind=kind,
+            values=tuple(dict.fromkeys(row[place][1] for row in known)),
+            after=next(iter(constants[place].split()[-1:]), None),
+        )
+        for place, kind in enumerate(event.template.variables[:MOST_VARIABLES])
+    ]
+
+
+def _variables(event: Event, words: Wording) -> list[str]:
+    """One sentence for each of the first variables: its type and values from the log."""
+    sentences = []
+    for variable in variables_of(event):
+        count = len(variable.values)
         slots = {
-            "ordinal": str(place + 1),
-            "a": TYPES[kind][0],
-            "many": TYPES[kind][1],
-            "after": quoted(before[0]) if before else None,
-            "values": listed([shortened(value, 40) or value[:40] for value in values[:MOST_VALUES]]),
-            "count": str(len(values)),
-            "span": _span(kind, values),
+            "ordinal": str(variable.place),
+            "a": TYPES[variable.kind][0],
+            "many": TYPES[variable.kind][1],
+            "after": quoted(variable.after) if variable.after else None,
+            "values": listed(variable.shown),
+            "count": str(count),
+            "span": "{} and {}".format(*variable.span) if variable.span else None,
         }
-        if len(values) == 1:
-            phrases: Sequence[str] = say.ONE_VALUE
-        else:
-            phrases = say.RANGE if slots["span"] else (say.FEW_VALUES if len(values) <= MOST_VALUES else say.VALUES)
-        sentences.append(words.say(f"variable/{place}", phrases, slots))
+        phrases: Sequence[str] = say.ONE_VALUE
+        if count > 1:
+            phrases = say.RANGE if variable.span else (say.FEW_VALUES if count <= MOST_VALUES else say.VALUES)
+        sentences.append(words.say(f"variable/{variable.place - 1}", phrases, slots))
     return sentences
-
-
-def _span(kind: str, values: Sequence[str]) -> str | None:
-    if kind != "number" or not all(value.isdigit() for value in values) or len(values) < 3:
-        return None
-    return f"{min(map(int, values))} and {max(map(int, values))}"
 
 
 def _slots(event: Event) -> dict[str, str | None]:
     levels = Counter(occurrence.level for occurrence in event.occurrences if occurrence.level)
     sources = dict.fromkeys(occurrence.source for occurrence in event.occurrences)
     return {
-        "constant": _constant(event),
+        "constant": constant_of(event),
         "level": levels.most_common(1)[0][0] if len(levels) == 1 else None,
-        "component": _component(event),
+        "component": component_name(event),
         "domain": event.domain,
         "times": times(len(event.occurrences)),
         "total": counted(len(event.occurrences), "line"),
@@ -265,17 +293,20 @@ def _slots(event: Event) -> dict[str, str | None]:
     }
 
 
-def _kind(event: Event) -> Kind | None:
+def kind_of_event(event: Event) -> Kind | None:
+    """The kind of problem that the event reports, or None."""
     first = event.occurrences[0]
     return kind_of(whole_message(first.text, first.message, first.component), first.level)
 
 
-def _component(event: Event) -> str | None:
+def component_name(event: Event) -> str | None:
+    """The component that writes the event, None when there are several or none."""
     names = {component_of(one.text, one.message, one.component) for one in event.occurrences}
     return next(iter(names)) if len(names) == 1 else None
 
 
-def _constant(event: Event) -> str:
+def constant_of(event: Event) -> str:
+    """The event's template as a quotation."""
     return quoted(shortened(event.template.text.strip(), TEMPLATE_LIMIT))
 
 
