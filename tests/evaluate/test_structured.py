@@ -139,5 +139,11 @@ def test_every_object_agrees_with_itself_and_no_answer_crashes(truth: dict[str, 
         judge(text, json.dumps(output))
 
 
+def test_prose_of_json_is_its_texts() -> None:
+    assert structured.prose(TRUTH) == "Disk full."
+    assert structured.prose('{"a": [{"b": "x"}, "y", 3]}') == "x\ny"
+    assert structured.prose('"risk_score" is 3') == '"risk_score" is 3'
+
+
 def test_deep_nesting_is_no_json_but_no_crash() -> None:
     assert structured.json_valid(TRUTH, "[" * 100_000) == (1, 0)

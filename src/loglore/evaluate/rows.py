@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from loglore.data.frame import log_of
-from loglore.evaluate import grounded, measures, metrics
+from loglore.evaluate import grounded, measures, metrics, structured
 from loglore.evaluate.generate import Output
 from loglore.evaluate.questions import Question
 
@@ -123,4 +123,4 @@ def _spread(values: Any, places: Sequence[int], height: int) -> list[Any]:
 
 
 def _claims(question: Question, answer: str) -> Mapping[str, int]:
-    return grounded.count(answer, question.log) if question.log else {}
+    return grounded.count(structured.prose(answer), question.log) if question.log else {}

@@ -34,6 +34,12 @@ def json_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def prose(text: str) -> str:
+    """What a text says in sentences: of a JSON object its texts, one a line; of anything else all of it."""
+    value = json_object(text)
+    return text if value is None else "\n".join(_texts(value))
+
+
 def json_valid(truth: str, output: str) -> Counts | None:
     """(1, valid): whether the output is one JSON object with all fields of the truth, each of the same JSON type."""
     wanted = json_object(truth)
@@ -110,6 +116,14 @@ def labels(truth: str, output: str) -> Counts | None:
         return None
     found += [""] * (len(wanted) - len(found))
     return float(len(wanted)), float(sum(want == said for want, said in zip(wanted, found, strict=False)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _texts(part)
 
 
 def _labels(text: str) -> list[str]:
