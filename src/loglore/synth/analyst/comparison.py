@@ -5,7 +5,8 @@ The halves are the first and the last lines of the chunk, the middle line of an 
 
 from loglore.logs.lookup import fold
 from loglore.synth.analyst import root_cause
-from loglore.synth.analyst.facts import Facts, Group, shared_quote
+from loglore.synth.analyst.facts import Facts, Group
+from loglore.synth.analyst.quotation import shared_quote
 from loglore.synth.analyst.telling import extent, group_title, mark, mentions, title_of
 from loglore.synth.analyst.wording import Slots, Wording, counted, duration, listed, quoted, raised
 

@@ -5,8 +5,9 @@ for the situation, the last for what to do.
 """
 
 from loglore.synth.analyst import repetition, root_cause, summary
-from loglore.synth.analyst.facts import Facts, Group, Problem, shared_quote
+from loglore.synth.analyst.facts import Facts, Group, Problem
 from loglore.synth.analyst.knowledge import kinds
+from loglore.synth.analyst.quotation import shared_quote
 from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, source_of, times, title_of
 from loglore.synth.analyst.wording import Wording, counted, duration, listed
 

@@ -1,9 +1,10 @@
 """The task *comparison of halves* in Japanese; see `analyst.comparison`."""
 
 from loglore.synth.analyst.comparison import events_of_trouble, only_in
-from loglore.synth.analyst.facts import Facts, shared_quote
+from loglore.synth.analyst.facts import Facts
 from loglore.synth.analyst.japanese import root_cause
 from loglore.synth.analyst.japanese.telling import duration, extent, group_title, lines, listed, title_of
+from loglore.synth.analyst.quotation import shared_quote
 from loglore.synth.analyst.telling import mark
 from loglore.synth.analyst.wording import Slots, Wording, quoted
 

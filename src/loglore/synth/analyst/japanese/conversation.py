@@ -1,6 +1,6 @@
 """The task *conversation* in Japanese; see `analyst.conversation`."""
 
-from loglore.synth.analyst.facts import Facts, Problem, shared_quote
+from loglore.synth.analyst.facts import Facts, Problem
 from loglore.synth.analyst.japanese import root_cause, summary
 from loglore.synth.analyst.japanese.telling import (
     about,
@@ -12,6 +12,7 @@ from loglore.synth.analyst.japanese.telling import (
     place,
     title_of,
 )
+from loglore.synth.analyst.quotation import shared_quote
 from loglore.synth.analyst.telling import mark
 from loglore.synth.analyst.wording import Slots, Wording
 
