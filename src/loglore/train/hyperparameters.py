@@ -136,6 +136,11 @@ def _refuse(requested: Hyperparameters, gpu: bool) -> None:
         raise InputError("`quantization_bit`: 4 and 8 need a CUDA GPU (bitsandbytes); set it to none on a CPU")
     if requested.mixed_precision == "fp16" and not gpu:
         raise InputError("`mixed_precision`: fp16 training needs a CUDA GPU; use bf16 or none on a CPU")
+    if requested.unsloth_gradient_checkpointing and requested.disable_gradient_checkpointing:
+        raise InputError(
+            "`unsloth_gradient_checkpointing` offloads checkpointed activations: it excludes "
+            "`disable_gradient_checkpointing`"
+        )
     if requested.full_determinism and gpu and requested.flash_attention_v2:
         raise InputError("`full_determinism` excludes `flash_attention_v2`: its backward pass is not deterministic")
 
