@@ -5,6 +5,7 @@ transformers. Keys that other files look at are named in `ELSEWHERE`.
 """
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.job import TrainSpec, run
 
 BASE: dict[str, Any] = {
-    "batch_size": 2, "gradient_accumulation_steps": 1, "epochs": 1, "learning_rate": 5e-3, "max_sequence_length": 128,
+    "batch_size": 1, "gradient_accumulation_steps": 1, "epochs": 1, "learning_rate": 5e-3, "max_sequence_length": 128,
     "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no", "max_grad_norm": 0,
     "lr_scheduler_type": "constant", "lr_warmup_ratio": 0.0, "eval_strategy": "no", "training_type": "lora",
     "lora_rank": 4, "lora_alpha": 8, "lora_dropout": 0.0, "weight_decay": 0.0, "target_modules": ["q_proj"],
@@ -55,7 +56,7 @@ class Seen:
 def train(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Callable[..., Seen]:
     folder = tmp_path_factory.mktemp("keys")
     rows = folder / "rows.jsonl"
-    files.write_jsonl(rows, [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS[:8])])
+    files.write_jsonl(rows, [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS[:16])])
     kept: dict[str, Seen] = {}
 
     def once(**changed: Any) -> Seen:
@@ -74,9 +75,11 @@ def train(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Callabl
 
 
 def test_batch_and_accumulation_make_the_rows_of_a_step(train: Callable[..., Seen]) -> None:
-    assert sum(train(batch_size=1).tokens) == sum(train().tokens)
-    assert len(train(batch_size=1).loss) == 2 * len(train().loss)
-    assert len(train(batch_size=1, gradient_accumulation_steps=2).loss) == len(train().loss)
+    rows = len(train().loss)
+    assert rows > 3
+    for twice in ({"batch_size": 2}, {"gradient_accumulation_steps": 2}):
+        assert len(train(**twice).loss) == -(-rows // 2)
+        assert sum(train(**twice).tokens) == sum(train().tokens)
 
 
 def test_epochs_read_the_rows_again(train: Callable[..., Seen]) -> None:
@@ -85,17 +88,17 @@ def test_epochs_read_the_rows_again(train: Callable[..., Seen]) -> None:
 
 def test_learning_rate_and_its_schedule(train: Callable[..., Seen]) -> None:
     assert set(train().rate) == {5e-3} and set(train(learning_rate=1e-3).rate) == {1e-3}
-    line, cosine = (train(lr_scheduler_type=kind, epochs=2).rate for kind in ("linear", "cosine"))
+    line, cosine = (train(lr_scheduler_type=kind).rate for kind in ("linear", "cosine"))
     steps = len(line)
-    assert line == pytest.approx([5e-3 * (1 - step / steps) for step in range(1, steps + 1)], abs=2e-3)
-    assert sorted(line, reverse=True) == line and sorted(cosine, reverse=True) == cosine and line != cosine
+    assert line == pytest.approx([5e-3 * (1 - step / steps) for step in range(steps)])
+    assert cosine == pytest.approx([5e-3 * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)])
 
 
 def test_warm_up_in_steps_and_as_a_ratio(train: Callable[..., Seen]) -> None:
-    by_steps, by_ratio = train(epochs=2, lr_warmup_steps=2).rate, train(epochs=2, lr_warmup_ratio=0.5).rate
-    assert by_steps[0] < by_steps[1] <= by_steps[-1] == 5e-3
-    assert sorted(by_ratio) == by_ratio and by_ratio[0] < 5e-3 == by_ratio[-1]
-    assert train(epochs=2).rate[0] == 5e-3
+    by_steps, by_ratio = train(lr_warmup_steps=2).rate, train(lr_warmup_ratio=0.5).rate
+    assert by_steps == pytest.approx([0.0, 2.5e-3, *[5e-3] * (len(by_steps) - 2)])
+    warm = round(0.5 * len(by_ratio))
+    assert by_ratio == pytest.approx([5e-3 * min(step / warm, 1) for step in range(len(by_ratio))])
 
 
 def test_clipping_leaves_the_first_norm_and_changes_what_follows(train: Callable[..., Seen]) -> None:
@@ -117,8 +120,8 @@ def test_keys_that_change_the_weights(train: Callable[..., Seen], changed: dict)
 
 
 def test_seed_orders_the_rows_otherwise(train: Callable[..., Seen]) -> None:
-    assert sorted(train(seed=7, batch_size=1).tokens) == sorted(train(batch_size=1).tokens)
-    assert train(seed=7, batch_size=1).loss != train(batch_size=1).loss
+    assert sum(train(seed=7).tokens) == sum(train().tokens)
+    assert train(seed=7).loss != train().loss
 
 
 def test_bf16_rounds_the_first_loss_a_little(train: Callable[..., Seen]) -> None:
@@ -142,18 +145,18 @@ def test_training_type_and_the_keys_of_lora(train: Callable[..., Seen]) -> None:
 
 
 def test_checkpoints_are_published_as_asked(train: Callable[..., Seen]) -> None:
-    steps = len(train(epochs=3, batch_size=1).loss)
-    by_steps = {"checkpoint_strategy": "steps", "checkpoint_steps": 1, "epochs": 3, "batch_size": 1}
-    assert train(**by_steps, number_of_checkpoints=2).published == sorted(f"step-{n}" for n in (steps - 1, steps))
+    steps = len(train().loss)
+    by_steps = {"checkpoint_strategy": "steps", "checkpoint_steps": 1}
+    assert train(**by_steps, number_of_checkpoints=2).published == [f"step-{n}" for n in (steps - 1, steps)]
     assert train(**{**by_steps, "checkpoint_steps": 2}, number_of_checkpoints=1).published == [f"step-{steps // 2 * 2}"]
-    assert len(train(checkpoint_strategy="epoch", epochs=3, number_of_checkpoints=9).published) == 3
+    assert len(train(checkpoint_strategy="epoch", epochs=2, number_of_checkpoints=9).published) == 2
     assert train().published == []
 
 
 def test_evaluations_come_as_asked(train: Callable[..., Seen]) -> None:
-    steps = len(train(epochs=2, batch_size=1).loss)
-    assert train(eval_strategy="steps", eval_steps=1, epochs=2, batch_size=1).evaluated == list(range(steps + 1))
-    assert train(eval_strategy="epoch", epochs=2, batch_size=1).evaluated == [0, steps // 2, steps]
+    steps = len(train().loss)
+    assert train(eval_strategy="steps", eval_steps=2).evaluated == sorted({*range(0, steps, 2), steps})
+    assert train(eval_strategy="epoch", epochs=2).evaluated == [0, steps, 2 * steps]
     assert train().evaluated == []
 
 
@@ -180,13 +183,13 @@ def test_resume_from_checkpoint_starts_at_a_named_one(
 ) -> None:
     monkeypatch.setattr(trainer, "RECOVERY_EVERY_S", 0.0)
     monkeypatch.setattr("loglore.train.saving.clean", lambda _: None)
-    whole = train(epochs=2, batch_size=1, seed=3)
+    whole = train()
     rows = tmp_path / "rows.jsonl"
-    files.write_jsonl(rows, [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS[:8])])
+    files.write_jsonl(rows, [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS[:16])])
 
     def go(name: str, **changed: Any) -> Path:
         asked = tmp_path / f"{name}.json"
-        asked.write_text(json.dumps({**BASE, "epochs": 2, "batch_size": 1, "seed": 3, **changed}))
+        asked.write_text(json.dumps({**BASE, **changed}))
         spec = TrainSpec(stage="cpt", model=tiny_model, train=rows, hyperparameters=asked, general_text=False)
         run(spec, RunFolder(tmp_path / name, {}))
         return tmp_path / name

@@ -45,7 +45,7 @@ class Signalled(RunFolder):
 
 
 def test_sigterm_saves_ends_and_the_same_run_goes_on(tmp_path: Path, tiny_model: Path) -> None:
-    asked = spec(tmp_path, tiny_model)
+    asked = spec(tmp_path, tiny_model, epochs=2)
     run(asked, RunFolder(tmp_path / "straight", {}))
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(JobError, match=r"stopped by SIGTERM after step \d+ of \d+, with a checkpoint"):
@@ -61,7 +61,7 @@ def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "RECOVERY_EVERY_S", 0.0)
-    asked = spec(tmp_path, tiny_model)
+    asked = spec(tmp_path, tiny_model, epochs=2)
     run(asked, RunFolder(tmp_path / "straight", {}))
     with pytest.raises(JobError):
         run(asked, Signalled(tmp_path / "told", {}))
@@ -96,7 +96,7 @@ def test_checkpoint_that_misses_a_file_is_damaged(tmp_path: Path, lost: str) -> 
 
 
 def test_loss_that_is_not_a_number_stops(tmp_path: Path, tiny_model: Path) -> None:
-    asked = spec(tmp_path, tiny_model, learning_rate=0.9, optimizer="sgd", max_grad_norm=0, epochs=9)
+    asked = spec(tmp_path, tiny_model, learning_rate=0.9, weight_decay=1e4, epochs=9)
     with pytest.raises(JobError, match=r"(became (nan|inf) at step \d+: lower `learning_rate`|training diverges)"):
         run(asked, RunFolder(tmp_path / "run", {}))
     assert not (tmp_path / "run" / "model").exists()

@@ -74,6 +74,28 @@ def load_model(
     return model.eval()
 
 
+def from_hugging_face(name: str) -> Path:
+    """The folder of a model of the Hugging Face hub, `org/name`: in the local cache, else downloaded into it.
+
+    Only what loading needs: safetensors, configuration, tokenizer, chat template; no pickles, no code.
+
+    Raises:
+        InputError: no such model, or no network and not in the cache.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"model {name}: no such folder, not in the local cache, and the Hugging Face hub cannot be reached"
+        ) from None
+    except (HfHubHTTPError, HFValidationError) as fault:
+        raise InputError(f"model {name}: the Hugging Face hub says: {' '.join(str(fault).split())[:200]}") from None
+
+
 def check_folder(path: Path, trust: "Trust" = CAREFUL) -> None:
     """Whether a model folder can be loaded, before anything is.
 
@@ -82,6 +104,7 @@ def check_folder(path: Path, trust: "Trust" = CAREFUL) -> None:
     """
     from transformers import CONFIG_MAPPING
 
+    _source(path)
     names = {file.name for file in path.iterdir()}
     pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth")) and name != "training_args.bin")
     if not any(name.endswith(".safetensors") for name in names):

@@ -92,10 +92,10 @@ def forecast(spec: "TrainSpec", context: RunFolder, measure: bool = False) -> Fo
 
 
 def parts(spec: "TrainSpec", requested: Hyperparameters, task: work.Work, processes: int) -> dict[str, float]:
-    """Memory of one process by part; empty for a GGUF file, whose shape is not read before it is loaded."""
+    """Memory of one process by part; empty where the shape is not known before loading (GGUF, a model's own code)."""
     import torch
 
-    if spec.model.suffix == ".gguf":
+    if spec.model.suffix == ".gguf" or spec.trust_remote_code:
         return {}
     with quiet():
         shape = memory.architecture(spec.model, requested)

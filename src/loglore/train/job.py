@@ -19,7 +19,7 @@ from pydantic import Field
 from loglore import settings
 from loglore.data.long_rows import Policy
 from loglore.errors import InputError
-from loglore.models.load import Trust, load_tokenizer, quiet
+from loglore.models.load import Trust, check_folder, load_tokenizer, quiet
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
@@ -102,6 +102,8 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     threads = settings.load().threads
     if threads:
         torch.set_num_threads(threads)
+    if spec.model.is_dir():
+        check_folder(spec.model, spec.trust)
     tokenizer = load_tokenizer(spec.model)
     task = work.plan(spec, requested, tokenizer, context, world.size)
     forecast.refuse_what_cannot_fit(forecast.parts(spec, requested, task, world.size), world.size)

@@ -13,7 +13,7 @@ from loglore.data.files import placed_rows
 from loglore.data.formats import to_corpus
 from loglore.data.mix import Part, mix
 from loglore.data.packing import PackedRow
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.models.load import Trust
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
@@ -108,7 +108,10 @@ class PackedWork:
         if not world.leads:
             return loop.model
         model = base.prepared(path, requested, "float32")
-        model.load_state_dict(state, strict=False)
+        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        left, unknown = model.load_state_dict(state, strict=False)
+        if unknown or trained & set(left):
+            raise JobError(f"weights could not be gathered: {[*unknown, *sorted(trained & set(left))][:3]}")
         return model
 
 
