@@ -112,12 +112,15 @@ class Request:
         """About how many tokens the prompt has."""
         return sum(int(len(message["content"].encode()) / BYTES_PER_TOKEN) + 4 for message in self.messages)
 
-    def identity(self, target: Target) -> list[Any]:
-        """What the answer of a target depends on, as JSON: the key of the cache is its digest."""
-        asked = [target.model, list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema]
+    def asked(self) -> list[Any]:
+        """What is asked, whoever answers, as JSON."""
         # What is left at its default is left out: answers that were cached before it existed keep their key.
         sampled = [self.top_p, list(self.stop)] if self.top_p < 1 or self.stop else []
-        return [*asked, *sampled, *([target.extra] if target.extra else [])]
+        return [list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema, *sampled]
+
+    def identity(self, target: Target) -> list[Any]:
+        """What the answer of a target depends on, as JSON: the key of the cache is its digest."""
+        return [target.model, *self.asked(), *([target.extra] if target.extra else [])]
 
 
 @dataclass(frozen=True)

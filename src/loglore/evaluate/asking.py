@@ -88,7 +88,7 @@ def _items(questions: Sequence[Question], decoding: Decoding) -> list[Item]:
             stop=decoding.stop,
             seed=decoding.seed,
         )
-        mark = digest(request.identity(""))
+        mark = digest(request.asked())
         items.append(Item(f"{mark}.{repeats[mark]}", request))
         repeats[mark] += 1
     return items
