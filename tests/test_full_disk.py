@@ -12,9 +12,13 @@ from support_tiny import TEXTS
 from loglore.runs import files, fingerprint
 
 ROOT = Path(__file__).parents[1]
-# Mounts the small disk, runs the command, gives the disk room, runs the command again, and keeps what both said.
+# Mounts the small disk, runs the command, gives the disk room, runs the command again, and keeps what both said. With
+# FILL_AT somebody else fills the disk as soon as the run has written that file.
 SCRIPT = """
 mount -t tmpfs -o size=$SMALL tmpfs "$DISK"
+if [ -n "$FILL_AT" ]; then
+  { until [ -e "$DISK/$FILL_AT" ] || [ -e first.code ]; do :; done; cat /dev/zero >"$DISK/filler"; } 2>filler.err &
+fi
 "$@" >first.out 2>first.err; echo $? >first.code
 find "$DISK" -name 'model.safetensors' -size 0 >empty.txt
 mount -o remount,size=64m "$DISK"
@@ -36,13 +40,13 @@ def namespaces() -> bool:
 needs_namespaces = pytest.mark.skipif(not namespaces(), reason="no mount namespaces for users here")
 
 
-def run_on_small_disk(folder: Path, size: str, *arguments: str) -> Path:
+def run_on_small_disk(folder: Path, size: str, *arguments: str, fill_at: str = "") -> Path:
     disk = folder / "disk"
     disk.mkdir()
     subprocess.run(
         ["unshare", "-rm", "sh", "-c", SCRIPT, "sh", sys.executable, "-m", "loglore", *arguments],
         cwd=folder,
-        env={**os.environ, "SMALL": size, "DISK": str(disk)},
+        env={**os.environ, "SMALL": size, "DISK": str(disk), "FILL_AT": fill_at},
         check=True,
         timeout=200,
     )
@@ -94,7 +98,9 @@ def test_training_says_that_the_disk_is_full_and_then_saves_a_whole_model(tmp_pa
         f"stage: cpt\nmodel: {tiny_model}\ntrain: {corpus}\nhyperparameters: hyperparameters.json\n"
         "general_text: false\n"
     )
-    kept = run_on_small_disk(tmp_path, "120k", "train", str(spec), "--out", str(tmp_path / "disk" / "run"))
+    # What the run needs is free when it starts (that is checked before); then somebody else takes it.
+    arguments = ("train", str(spec), "--out", str(tmp_path / "disk" / "run"))
+    kept = run_on_small_disk(tmp_path, "24m", *arguments, fill_at="run/perplexity-before.json")
     check(tmp_path)
     report = files.read_json(kept / "report.json")
     assert report["job"]["outputs"]["model"] == fingerprint.of_path(kept / "model")

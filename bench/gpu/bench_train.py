@@ -22,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,8 @@ class InMemory:
 
     def __init__(self, rows: list[list[Any]]) -> None:
         self.rows = rows
+        samples = [np.diff(row.segments) for step in rows for row in step]
+        self.dataset = SimpleNamespace(lengths=np.concatenate(samples))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -8,7 +8,7 @@ import torch
 from support_tiny import TEXTS
 
 from loglore.errors import InputError
-from loglore.models.load import load_model, load_tokenizer
+from loglore.models.load import CAREFUL, load_model, load_tokenizer
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.train import hyperparameters
@@ -123,7 +123,7 @@ def test_label_smoothing_is_conservative_dpo(tmp_path: Path, tiny_model: Path, r
     requested = hyperparameters.load(asked.hyperparameters)
     tokenizer, context = load_tokenizer(tiny_model), RunFolder(tmp_path / "run", {})
     task = work.plan(asked, requested, tokenizer, context, 1)
-    model = task.model(tiny_model, requested, ALONE)
+    model = task.model(tiny_model, requested, ALONE, CAREFUL)
     loop = preference.build(model, tokenizer, task, requested, context, lambda *_, **__: None, ALONE)
     torch.manual_seed(1)
     with torch.no_grad():

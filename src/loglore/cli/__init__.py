@@ -93,11 +93,22 @@ def quickstart(
 
 @app.command()
 def estimate(
-    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML).")],
+    spec: Annotated[Path, typer.Argument(help="Recipe, or spec file of one training job (YAML).")],
+    measure: Annotated[bool, typer.Option("--measure", help="One job: train a few rows and scale the time.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Steps, tokens, memory per GPU, time and cost of a recipe's training jobs, before anything starts."""
-    run_recipe(recipe, dry_run=True, as_json=as_json)
+    """Steps, tokens, memory per GPU, time and cost of training, before anything starts."""
+    import tempfile
+
+    from loglore.jobs import plan, recipes
+
+    if "jobs" in recipes.read_yaml(spec):
+        if measure:
+            raise InputError("--measure takes the spec file of one training job, not a recipe")
+        run_recipe(spec, dry_run=True, as_json=as_json)
+        return
+    with tempfile.TemporaryDirectory(prefix="loglore-estimate-") as folder:
+        print("\n".join(plan.forecast_lines(spec, Path(folder), measure)))
 
 
 @app.command()

@@ -51,6 +51,22 @@ def _planned(job: Job, recipe: Recipe) -> Planned:
     return Planned(job.name, job.kind, reads, found.as_json(), f"{basis}; speed: {declared.hardware.source}")
 
 
+def forecast_lines(path: Path, folder: Path, measure: bool) -> list[str]:
+    """The forecast of one training job from its own model and rows, as text; `folder` keeps the packed rows.
+
+    Raises:
+        InputError: as the job itself would.
+    """
+    from loglore.runs.folder import RunFolder
+    from loglore.train.forecast import forecast
+    from loglore.train.job import TrainSpec
+
+    job = recipes.job_of(path, "train", {**recipes.read_yaml(path), "kind": "train"})
+    values = recipes.resolve(job, Recipe("train", path, (job,)), {})
+    spec = TrainSpec.parse(values, str(path))
+    return forecast(spec, RunFolder(folder, {}), measure).lines()
+
+
 def lines(planned: Planned) -> list[str]:
     """The plan of one job as text."""
     head = f"{planned.job} ({planned.kind})" + (f", after {', '.join(planned.reads)}" if planned.reads else "")

@@ -24,6 +24,7 @@ from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
 NAME = re.compile(r"[\w-]+")
+HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,26 @@ def load(path: Path) -> Recipe:
 def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:
     """The job's spec values with references replaced by paths and relative paths looked up."""
     fields = spec_class(job.kind, f"{recipe.path}: job {job.name}").model_fields
-    return {
+    found = {
         key: _resolved(value, recipe, outputs, _takes_paths(fields[key].annotation) if key in fields else False)
         for key, value in job.values.items()
     }
+    if isinstance(found.get("model"), str) and _takes_paths(fields["model"].annotation):
+        found["model"] = _model(found["model"])
+    return found
+
+
+def _model(value: str) -> str:
+    """A path as it is; else the folder of `name`, `name@version` in our hub, or of `org/name` on Hugging Face's."""
+    from loglore.hub import models
+    from loglore.models.load import from_hugging_face
+
+    if Path(value).exists():
+        return value
+    if HUGGING_FACE.fullmatch(value):
+        return str(from_hugging_face(value))
+    name = value.partition("@")[0]
+    return str(models.find(value).path) if models.NAME.fullmatch(name) and models.versions(name) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -171,7 +171,9 @@ def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
     outputs = _output_paths(folder, report)
     if "model" not in outputs:
         raise InputError(f"job {job.name}: `publish` needs an output `model`; outputs: {', '.join(report['outputs'])}")
-    version = hub.add(str(job.publish), outputs["model"], {"job": job.name, "kind": job.kind})
+    version = hub.add(
+        str(job.publish), outputs["model"], {"job": job.name, "kind": job.kind, **report.get("lineage", {})}
+    )
     return f"{version.name}@{version.version}"
 
 

@@ -6,11 +6,13 @@ has no fp32 master weights.
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loglore.errors import InputError
 from loglore.models.header import read_header
+from loglore.runs.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,28 +20,116 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def load_model(path: Path, dtype: str = "float32", attention: str = "sdpa") -> "PreTrainedModel":
+@dataclass(frozen=True)
+class Trust:
+    """What of a foreign model folder may run code: its pickled weights, its Python files."""
+
+    pickles: bool = False
+    remote_code: bool = False
+
+
+CAREFUL = Trust()
+
+
+def load_model(
+    path: Path,
+    dtype: str = "float32",
+    attention: str = "sdpa",
+    trust: Trust = CAREFUL,
+    quantization: Any = None,
+) -> "PreTrainedModel":
     """Load a causal language model from a Hugging Face folder or a `.gguf` file, in evaluation mode.
 
     Args:
         path: folder with `config.json` and safetensors, or a GGUF file (dequantized).
         dtype: one of `DTYPES`; the dtype of all weights after loading.
         attention: an attention implementation known to transformers.
+        trust: what of a folder may run code here.
+        quantization: a configuration of transformers (bitsandbytes), or None.
 
     Raises:
-        InputError: nothing loadable there.
+        InputError: nothing loadable there, or what `trust` does not allow.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     source = _source(path)
     if "gguf_file" in source:
         return _load_gguf(source, attention).to(getattr(torch, dtype)).eval()
+    check_folder(path, trust)
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            **source, dtype=getattr(torch, dtype), attn_implementation=attention, local_files_only=True
-        )
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                **source,
+                dtype=getattr(torch, dtype),
+                attn_implementation=attention,
+                local_files_only=True,
+                use_safetensors=not trust.pickles,
+                trust_remote_code=trust.remote_code,
+                quantization_config=quantization,
+            )
+        except SafetensorError as fault:
+            raise InputError(f"{path}: damaged weights: {fault}") from None
     return model.eval()
+
+
+def from_hugging_face(name: str) -> Path:
+    """The folder of a model of the Hugging Face hub, `org/name`: in the local cache, else downloaded into it.
+
+    Only what loading needs: safetensors, configuration, tokenizer, chat template; no pickles, no code.
+
+    Raises:
+        InputError: no such model, or no network and not in the cache.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except LocalEntryNotFoundError:
+        raise InputError(
+            f"model {name}: no such folder, not in the local cache, and the Hugging Face hub cannot be reached"
+        ) from None
+    except (HfHubHTTPError, HFValidationError) as fault:
+        raise InputError(f"model {name}: the Hugging Face hub says: {' '.join(str(fault).split())[:200]}") from None
+
+
+def check_folder(path: Path, trust: "Trust" = CAREFUL) -> None:
+    """Whether a model folder can be loaded, before anything is.
+
+    Raises:
+        InputError: no weights, weights only as pickles, or code of its own that is needed.
+    """
+    from transformers import CONFIG_MAPPING
+
+    _source(path)
+    names = {file.name for file in path.iterdir()}
+    pickles = sorted(name for name in names if name.endswith((".bin", ".pt", ".pth")) and name != "training_args.bin")
+    if not any(name.endswith(".safetensors") for name in names):
+        if not pickles:
+            raise InputError(f"{path}: no weights; expected *.safetensors beside config.json")
+        if not trust.pickles:
+            raise InputError(
+                f"{path}: its weights are pickles ({pickles[0]}), which can run code when they are loaded; convert "
+                "them to safetensors, or say `allow_pickle: true`"
+            )
+    config = read_json(path / "config.json")
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING and not trust.remote_code:
+        raise InputError(
+            f"{path}: model type {config.get('model_type')!r} needs the Python code that comes with it; read it, then "
+            "say `trust_remote_code: true`"
+        )
+
+
+def vocabulary_fault(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    """Why model and tokenizer do not belong together, or None; more rows than tokens are usual (padding)."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    largest = max(tokenizer.get_vocab().values())
+    if largest < rows:
+        return None
+    return f"the tokenizer has ids up to {largest}, the model embeds {rows}: they are of different models"
 
 
 def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":

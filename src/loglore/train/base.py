@@ -4,23 +4,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loglore.models.attention import register
-from loglore.models.load import load_model
+from loglore.models.load import CAREFUL, Trust, load_model
 from loglore.train.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def prepared(path: Path, requested: Hyperparameters, dtype: str, padded: bool = False) -> "PreTrainedModel":
+def prepared(
+    path: Path, requested: Hyperparameters, dtype: str, trust: Trust = CAREFUL, padded: bool = False
+) -> "PreTrainedModel":
     """Load the base and, for LoRA, attach a new adapter.
 
     Args:
         path: folder or GGUF file.
         requested: hyperparameters.
         dtype: of the weights (`weights_dtype`).
+        trust: what of the folder may run code.
         padded: for batches that are padded (preference training) instead of packed rows.
     """
-    model = bare(path, requested, dtype, padded)
+    model = bare(path, requested, dtype, trust, padded)
     if requested.training_type == "full":
         return model
     from peft import get_peft_model
@@ -32,15 +35,31 @@ def prepared(path: Path, requested: Hyperparameters, dtype: str, padded: bool = 
     return get_peft_model(model, lora_config(requested), autocast_adapter_dtype=requested.mixed_precision == "fp16")
 
 
-def bare(path: Path, requested: Hyperparameters, dtype: str, padded: bool = False) -> "PreTrainedModel":
-    """Load the base without an adapter."""
+def bare(
+    path: Path, requested: Hyperparameters, dtype: str, trust: Trust = CAREFUL, padded: bool = False
+) -> "PreTrainedModel":
+    """Load the base without an adapter; quantized where asked (bitsandbytes: NF4 of Dettmers et al. 2023, or int8)."""
     import torch
 
     flash = requested.flash_attention_v2 and torch.cuda.is_available()
     attention = "flash_attention_2" if flash else "sdpa" if padded else register()
-    model = load_model(path, dtype, attention)
+    model = load_model(path, dtype, attention, trust, _quantization(requested))
     model.config.use_cache = False
     return model
+
+
+def _quantization(requested: Hyperparameters) -> Any:
+    if requested.quantization_bit == "none":
+        return None
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if requested.quantization_bit == 8:
+        return BitsAndBytesConfig(load_in_8bit=True)
+    compute = torch.bfloat16 if requested.mixed_precision == "bf16" else torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
 
 
 def weights_dtype(stage: str, requested: Hyperparameters, sharded: bool) -> str:

@@ -9,7 +9,8 @@ The loss of a row is its sum over the counted tokens of all rows of all processe
 times the number of processes is what one process would have. Imports torch and transformers.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class DistributedTrainer(PackedTrainer):
 
     def _sync_replicated_trainable_parameters(self, model: Any) -> None:
         """Nothing to do: every process loaded the same weights under the same seed."""
+
+    @contextlib.contextmanager
+    def _defer_fsdp_gradient_reduction(self) -> Iterator[None]:
+        """Gradients are reduced after each row: whole ones would take the memory that sharding saves."""
+        yield
 
     def _clip_masters(self, limit: float) -> torch.Tensor:
         self._average_masters()

@@ -117,6 +117,8 @@ def outcomes(requested: Hyperparameters, stage: str, gpu: bool, processes: int) 
     _refuse(requested, gpu)
     if stage == "dpo":
         _refuse_preference(requested)
+    if processes > 1:
+        _refuse_divided(requested, stage)
     replaced = _replaced(requested, gpu, processes)
     skipped = _not_applicable(requested, stage, processes)
     result = []
@@ -136,8 +138,22 @@ def _refuse(requested: Hyperparameters, gpu: bool) -> None:
         raise InputError("`quantization_bit`: 4 and 8 need a CUDA GPU (bitsandbytes); set it to none on a CPU")
     if requested.mixed_precision == "fp16" and not gpu:
         raise InputError("`mixed_precision`: fp16 training needs a CUDA GPU; use bf16 or none on a CPU")
+    if requested.unsloth_gradient_checkpointing and requested.disable_gradient_checkpointing:
+        raise InputError(
+            "`unsloth_gradient_checkpointing` offloads checkpointed activations: it excludes "
+            "`disable_gradient_checkpointing`"
+        )
     if requested.full_determinism and gpu and requested.flash_attention_v2:
         raise InputError("`full_determinism` excludes `flash_attention_v2`: its backward pass is not deterministic")
+
+
+def _refuse_divided(requested: Hyperparameters, stage: str) -> None:
+    """Refuse what cannot be divided among processes."""
+    backend = requested.distributed_backend
+    if stage == "dpo" and backend == "fsdp":
+        raise InputError("`distributed_backend`: fsdp is not available in stage dpo; use ddp or deepspeed")
+    if requested.quantization_bit != "none" and backend != "ddp":
+        raise InputError(f"`quantization_bit`: quantized weights cannot be divided by {backend}; use ddp")
 
 
 def _refuse_preference(requested: Hyperparameters) -> None:

@@ -8,6 +8,7 @@ optimizer step and evaluation), `checkpoints/step-N` (recovery; removed at the e
      └─ plan ─ load ─ (perplexity) ─ steps ─ (perplexity) ─ save, compare ─┴─> report
 """
 
+import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,12 +19,26 @@ from pydantic import Field
 from loglore import settings
 from loglore.data.long_rows import Policy
 from loglore.errors import InputError
-from loglore.models.load import load_tokenizer, quiet
+from loglore.models.load import Trust, check_folder, load_tokenizer, quiet
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
-from loglore.train import checkpoints, forgetting, hyperparameters, launch, saving, stopping, work
+from loglore.train import (
+    card,
+    checkpoints,
+    checks,
+    forecast,
+    forgetting,
+    hyperparameters,
+    launch,
+    saving,
+    stopping,
+    trackers,
+    work,
+)
+from loglore.train.forecast import DOLLARS
 from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.trackers import Tracker
 from loglore.train.world import World, join
 
 if TYPE_CHECKING:
@@ -37,7 +52,9 @@ class TrainSpec(Spec):
     GGUF file. train, validation: files of rows. hyperparameters: the JSON file of the contract. max_tokens: of training
     rows read from the start of the file. long_rows: what happens to chat rows longer than `max_sequence_length`
     (`data.long_rows`; rows of `dpo` are refused). general_text: measure perplexity on general text before and after.
-    processes: training processes on this machine; null for one a GPU. price_per_gpu_hour: in dollars.
+    processes: training processes on this machine; null for one a GPU. price_per_gpu_hour: in dollars. replay: share of
+    a pretraining run's characters that is general text, against forgetting. report_to: trackers beside the run folder.
+    allow_pickle: load weights that are pickles. trust_remote_code: run Python code that comes with the model.
     """
 
     stage: Literal["cpt", "sft", "dpo"]
@@ -50,6 +67,15 @@ class TrainSpec(Spec):
     general_text: bool = True
     processes: int | None = Field(None, ge=1)
     price_per_gpu_hour: float | None = Field(None, ge=0)
+    replay: float = Field(0.0, ge=0, lt=1)
+    report_to: tuple[Tracker, ...] = ()
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+    @property
+    def trust(self) -> Trust:
+        """What of the model's folder may run code."""
+        return Trust(self.allow_pickle, self.trust_remote_code)
 
 
 def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
@@ -66,6 +92,7 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     import torch
 
     requested = hyperparameters.load(spec.hyperparameters)
+    trackers.check(spec.report_to)
     gpu = torch.cuda.is_available()
     processes = spec.processes or max(torch.cuda.device_count(), 1)
     outcomes = hyperparameters.outcomes(requested, spec.stage, gpu, processes)
@@ -75,16 +102,18 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     threads = settings.load().threads
     if threads:
         torch.set_num_threads(threads)
+    if spec.model.is_dir():
+        check_folder(spec.model, spec.trust)
     tokenizer = load_tokenizer(spec.model)
     task = work.plan(spec, requested, tokenizer, context, world.size)
+    forecast.refuse_what_cannot_fit(forecast.parts(spec, requested, task, world.size), world.size)
     context.event("planned", steps=task.steps, rows_per_step=task.rows_per_step, tokens=task.tokens)
     with quiet(), stopping.listening():
         model, perplexity = _train(spec, requested, task, tokenizer, context, world)
     if not world.leads:
         return {}
-    outputs, parity = saving.save(spec.model, requested, model, tokenizer, context)
-    saving.clean(context)
-    return {
+    outputs, parity = saving.save(spec.model, requested, model, tokenizer, context, spec.trust)
+    report = {
         "outputs": outputs,
         "stage": spec.stage,
         "processes": world.size,
@@ -95,6 +124,11 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if gpu else "cpu",
         "threads": torch.get_num_threads(),
     }
+    report["lineage"] = card.lineage(spec, report)
+    for place in outputs.values():
+        card.write(context.path / place, report["lineage"], context)
+    saving.clean(context)
+    return report
 
 
 def _train(
@@ -108,16 +142,21 @@ def _train(
     """Run the optimizer steps that are still to do; returns the trained model and what it forgot and learned."""
     from transformers import set_seed
 
+    from loglore.train.tracking import Tracking
+
     start = _starting_point(requested, context, world)
     done = checkpoints.step_of(start) if start else 0
     context.rewind_metrics(done if start else -1)
     set_seed(requested.seed)
-    model = task.model(spec.model, requested, world)
+    model = task.model(spec.model, requested, world, spec.trust)
+    checks.before_training(model, tokenizer, requested, task.longest, context.path, spec.model)
     before = _perplexity(spec, requested, task, model, tokenizer, context, world, start)
     finished = round(task.tokens_until(done))
     _tell_launcher(context, world, task, done, finished)
     with context.progress(f"train {spec.stage}", task.tokens, "tokens", finished) as tick:
         loop = task.loop(model, requested, tokenizer, context, tick, world)
+        for name in spec.report_to if world.leads else ():
+            loop.add_callback(Tracking(name, context))
         if not start and task.evaluates and requested.eval_strategy != "no":
             loop.evaluate()
         loop.train(resume_from_checkpoint=str(start) if start else None)
@@ -127,6 +166,7 @@ def _train(
             "command goes on from there"
         )
     model = task.trained(loop, spec.model, requested, world)
+    loop.recorder.watch.end()
     if (context.path / "best").exists() and world.leads:
         saving.restore_best(model, context.path / "best")
     model.eval()
@@ -195,26 +235,46 @@ def _measured(spec: TrainSpec, task: work.Work, context: RunFolder, gpus: int) -
     rows = context.metrics()
     steps = [row for row in rows if "loss" in row]
     evaluations = [row["eval_loss"] for row in rows if "eval_loss" in row]
-    seconds = sum(row["seconds"] for row in steps)
+    seconds, wall = sum(row["seconds"] for row in steps), _wall_seconds(context)
     tokens = sum(row["tokens"] for row in steps)
     return {
         "steps": task.steps,
         "tokens": tokens,
         **task.facts,
         "seconds": seconds,
+        "wall_seconds": wall,
+        "mfu": _mean([row["mfu"] for row in steps if "mfu" in row]),
         "tokens_per_second": tokens / seconds if seconds else None,
         "loss": {"first": steps[0]["loss"], "last": steps[-1]["loss"]},
         "eval_loss": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
-        "cost": _cost(spec, seconds, gpus),
+        "cost": _cost(spec, seconds, wall, gpus),
     }
 
 
-def _cost(spec: TrainSpec, seconds: float, gpus: int) -> dict[str, float] | None:
-    """GPUs x hours x price; the published costs of the tutorial leave the number of GPUs out."""
-    if spec.price_per_gpu_hour is None:
+def _wall_seconds(context: RunFolder) -> float:
+    """From the first start of the run until now, pauses between starts included."""
+    events = files.read_jsonl_log(context.path / "events.jsonl")
+    now = datetime.datetime.now(datetime.UTC)
+    return (now - datetime.datetime.fromisoformat(events[0]["time"])).total_seconds() if events else 0.0
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _cost(spec: TrainSpec, seconds: float, wall: float, gpus: int) -> dict[str, float] | None:
+    """GPUs x hours x price, of the hours in which steps ran and of all; None without a GPU and without a price.
+
+    The published costs of the tutorial leave the number of GPUs out.
+    """
+    if spec.price_per_gpu_hour is None and not gpus:
         return None
-    hours = seconds / 3600
-    return {"gpus": gpus, "hours": hours, "dollars": max(gpus, 1) * hours * spec.price_per_gpu_hour}
+    price = DOLLARS if spec.price_per_gpu_hour is None else spec.price_per_gpu_hour
+    active, whole = max(gpus, 1) * seconds / 3600, max(gpus, 1) * wall / 3600
+    return {
+        "gpus": gpus, "hours": seconds / 3600, "wall_hours": wall / 3600, "price_per_gpu_hour": price,
+        "dollars": active * price, "wall_dollars": whole * price,
+    }  # fmt: skip
 
 
 def _tell_launcher(context: RunFolder, world: World, task: work.Work, step: int, finished: int) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from loglore.errors import InputError, JobError
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
+from loglore.train.throughput import sparkline
 
 if TYPE_CHECKING:
     from loglore.train.job import TrainSpec
@@ -87,8 +88,9 @@ def _follow(process: "subprocess.Popen[bytes]", context: RunFolder) -> int:
     with context.progress("train", plan["tokens"], "tokens", plan["done"]) as tick:
         while process.poll() is None:
             rows = [row for row in files.read_jsonl_log(metrics) if "loss" in row and row["step"] > plan["step"]]
-            for row in rows[seen:]:
-                tick(row["tokens"], note=f"step {row['step']} loss {row['loss']:.3f}")
+            losses = [row["loss"] for row in rows]
+            for number, row in enumerate(rows[seen:], seen + 1):
+                tick(row["tokens"], note=f"step {row['step']} loss {row['loss']:.3f} {sparkline(losses[:number])}")
             seen = len(rows)
             time.sleep(LOOK_EVERY_S)
     return process.returncode

@@ -33,7 +33,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints, stopping
+from loglore.train import checkpoints, stopping, throughput
 from loglore.train.base import lora_config
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.pairs import Pair, columns
@@ -158,6 +158,7 @@ def build(
         loop.remove_callback(printer)
     loop.context, loop.world = context, world
     recorder.loop = schedule.loop = loop
+    loop.recorder = recorder
     return loop
 
 
@@ -234,6 +235,7 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self.requested, self.context, self.tick, self.world = requested, context, tick, world
         self.watch = stopping.Watch(requested.mixed_precision == "fp16")
         self.last, self.read = time.monotonic(), 0
+        self.losses: list[float] = []
         self.loop: Any = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -250,11 +252,14 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
             grad_norm=logs["grad_norm"],
             tokens=read - self.read,
             seconds=round(now - self.last, 3),
+            tokens_per_second=round((read - self.read) / max(now - self.last, 1e-9), 1),
+            memory_bytes=throughput.memory_in_use(),
             **rewards,
         )
         every = 1 if self.requested.logging_steps == -1 else self.requested.logging_steps
         show = bool(every) and state.global_step % every == 0
-        note = f"step {state.global_step} loss {logs['loss']:.3f}" if show else ""
+        self.losses.append(logs["loss"])
+        note = f"step {state.global_step} loss {logs['loss']:.3f} {throughput.sparkline(self.losses)}" if show else ""
         self.tick(read - self.read, note=note)
         self.last, self.read = now, read
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loglore.errors import JobError
-from loglore.models.load import attach_adapter, load_model, save_model
+from loglore.models.load import CAREFUL, Trust, load_model, save_model
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.train.hyperparameters import Hyperparameters
@@ -30,6 +30,7 @@ def save(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
     context: RunFolder,
+    trust: Trust = CAREFUL,
 ) -> tuple[dict[str, str], dict[str, Any] | None]:
     """Write `model/` in bf16; LoRA also writes `adapter/`, merged where `merge_adapter` says so.
 
@@ -47,7 +48,7 @@ def save(
         _sort_adapter_config(folder / "adapter_config.json")
     if not requested.merge_adapter:
         return {"adapter": "adapter"}, None
-    merged, parity = merge(base, context.path / "adapter", tokenizer)
+    merged, parity = merge(base, context.path / "adapter", tokenizer, trust)
     context.event("parity", **parity)
     if not parity["passed"]:
         raise JobError(
@@ -58,16 +59,16 @@ def save(
     return {"model": "model", "adapter": "adapter"}, parity
 
 
-def merge(base: Path, adapter: Path, tokenizer: "PreTrainedTokenizerBase") -> tuple["PreTrainedModel", dict[str, Any]]:
+def merge(
+    base: Path, adapter: Path, tokenizer: "PreTrainedTokenizerBase", trust: Trust = CAREFUL
+) -> tuple["PreTrainedModel", dict[str, Any]]:
     """Merge in fp32 and compare: the plain model, and `difference`, `limit`, `tokens`, `passed`."""
     from peft import PeftModel
 
     ids = probe(tokenizer)
-    plain = load_model(base, "float32")
-    attached = PeftModel.from_pretrained(plain, str(adapter)).eval()
+    attached = PeftModel.from_pretrained(load_model(base, "float32", trust=trust), str(adapter)).eval()
     expected = _logits(attached, ids)
-    del attached, plain
-    merged = attach_adapter(load_model(base, "float32"), adapter)
+    merged = attached.merge_and_unload().eval()
     found = difference(expected, _logits(merged, ids))
     return merged, {
         "difference": found,

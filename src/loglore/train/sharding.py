@@ -31,9 +31,12 @@ def shard(model: "PreTrainedModel", bf16: bool, gpu: bool) -> None:
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
     if gpu:
         model.to("cuda")
-    for layer in _layers(model):
-        fully_shard(layer, mp_policy=policy)
-    fully_shard(model, mp_policy=policy)
+    for part in (*_layers(model), model):
+        # The outermost part, too: an evaluation before training would leave it gathered, and the optimizer would take
+        # the gathered copies for the weights.
+        divided = fully_shard(part, mp_policy=policy, reshard_after_forward=True)
+        # Gloo cannot average: sum, then divide.
+        divided.set_force_sum_reduction_for_comms(not gpu)
 
 
 def _layers(model: "PreTrainedModel") -> list[torch.nn.Module]:

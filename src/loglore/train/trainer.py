@@ -6,6 +6,7 @@ equals batch 1 x accumulate 8), the evaluation (weighted likewise), a row of met
 go. Imports torch and transformers: import it inside a function.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from loglore.data.packing import IGNORED, PackedRow
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints, launch, stopping
+from loglore.train import checkpoints, launch, stopping, throughput
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.loss import evaluation_loss, summed_loss, tensors
 from loglore.train.master import MasterAdamW, MasterSGD
@@ -88,6 +89,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
     ) -> None:
         self.plan, self.requested, self.context, self.world = plan, requested, context, world
         self.recorder = _Recorder(plan, requested, context, tick)
+        self.recorder.measure(model, world.size)
         self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.masters = requested.mixed_precision == "bf16"
         super().__init__(
@@ -153,8 +155,18 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
             loss = torch.zeros((), device=inputs["input_ids"].device, requires_grad=True)
         else:
             # DDP averages gradients over ranks; the count is over all ranks already.
-            loss = summed_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
+            with self.offloaded():
+                loss = summed_loss(model, inputs) / num_items_in_batch * self.accelerator.num_processes
         return (loss, {}) if return_outputs else loss
+
+    def offloaded(self) -> Any:
+        """Activations kept for the backward pass wait in the host's memory, as `unsloth_gradient_checkpointing` asks.
+
+        With checkpointing these are the inputs of the layers; on a CPU there is nowhere else for them to be.
+        """
+        if self.requested.unsloth_gradient_checkpointing and torch.cuda.is_available():
+            return torch.autograd.graph.save_on_cpu(pin_memory=True)
+        return contextlib.nullcontext()
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Mean loss of the plan's evaluation rows, recorded; the best model so far is kept when asked for."""
@@ -184,6 +196,7 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
         """Record a step's numbers; the summary that the Trainer logs at the end is in the job's report."""
         if "loss" in logs and "grad_norm" in logs:
             self.recorder.record(self.state.global_step, logs)
+            self.callback_handler.on_log(self.args, self.state, self.control, dict(logs))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
@@ -293,24 +306,40 @@ class _Recorder:
     """Writes one row of metrics a step and moves the progress bar."""
 
     def __init__(self, plan: Plan, requested: Hyperparameters, context: RunFolder, tick: Tick) -> None:
+        self.plan, self.requested = plan, requested
         self.tokens = plan.steps.tokens()
+        self.losses: list[float] = []
+        self.flop_share = 0.0
         self.every = 1 if requested.logging_steps == -1 else requested.logging_steps
         self.context = context
         self.tick = tick
         self.last = time.monotonic()
         self.watch = stopping.Watch(requested.mixed_precision == "fp16")
 
+    def measure(self, model: Any, processes: int) -> None:
+        """Look at what MFU and fill are shares of."""
+        lengths = self.plan.steps.dataset.lengths
+        flop = throughput.flop_per_token(model, self.requested.training_type == "full", lengths)
+        self.flop_share = flop / (throughput.peak() * processes)
+
     def record(self, step: int, logs: dict[str, float]) -> None:
         now = time.monotonic()
+        tokens, seconds = self.tokens[step - 1], max(now - self.last, 1e-9)
         self.watch.see(step, logs)
         self.context.metric(
             step,
             loss=logs["loss"],
             learning_rate=logs["learning_rate"],
             grad_norm=logs["grad_norm"],
-            tokens=self.tokens[step - 1],
-            seconds=round(now - self.last, 3),
+            tokens=tokens,
+            seconds=round(seconds, 3),
+            tokens_per_second=round(tokens / seconds, 1),
+            mfu=round(self.flop_share * tokens / seconds, 4),
+            fill=round(tokens / (len(self.plan.steps.rows[step - 1]) * self.requested.max_sequence_length), 4),
+            memory_bytes=throughput.memory_in_use(),
         )
         self.last = now
+        self.losses.append(logs["loss"])
         show = bool(self.every) and step % self.every == 0
-        self.tick(self.tokens[step - 1], note=f"step {step} loss {logs['loss']:.3f}" if show else "")
+        line = f"step {step} loss {logs['loss']:.3f} {throughput.sparkline(self.losses)}"
+        self.tick(tokens, note=line if show else "")

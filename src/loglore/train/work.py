@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loglore.data.files import placed_rows
+from loglore.data.formats import to_corpus
+from loglore.data.mix import Part, mix
 from loglore.data.packing import PackedRow
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
+from loglore.models.load import Trust
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
 from loglore.train import base, forgetting
@@ -49,6 +53,17 @@ class PackedWork:
         return self.plan.tokens()
 
     @property
+    def longest_row(self) -> int:
+        """Tokens of the longest packed row."""
+        lengths = self.plan.steps.dataset.lengths
+        return max(int(lengths[samples].sum()) for rows in self.plan.steps.rows for samples in rows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sample."""
+        return int(self.plan.steps.dataset.lengths.max())
+
+    @property
     def evaluates(self) -> bool:
         """Whether there are evaluation rows."""
         return bool(self.plan.evaluation)
@@ -63,10 +78,10 @@ class PackedWork:
             return self.plan.evaluation, "validation rows"
         return self.plan.steps.dataset, "training rows"
 
-    def model(self, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+    def model(self, path: Path, requested: Hyperparameters, world: World, trust: Trust) -> "PreTrainedModel":
         """The base made ready."""
         sharded = world.size > 1 and requested.distributed_backend == "fsdp"
-        return base.prepared(path, requested, base.weights_dtype(self.stage, requested, sharded))
+        return base.prepared(path, requested, base.weights_dtype(self.stage, requested, sharded), trust)
 
     def loop(
         self,
@@ -93,7 +108,10 @@ class PackedWork:
         if not world.leads:
             return loop.model
         model = base.prepared(path, requested, "float32")
-        model.load_state_dict(state, strict=False)
+        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+        left, unknown = model.load_state_dict(state, strict=False)
+        if unknown or trained & set(left):
+            raise JobError(f"weights could not be gathered: {[*unknown, *sorted(trained & set(left))][:3]}")
         return model
 
 
@@ -123,6 +141,16 @@ class PairWork:
         return sum(pair.tokens for pair in self.pairs) * self.requested.epochs
 
     @property
+    def longest_row(self) -> int:
+        """Tokens of the largest padded batch: both answers of each of its pairs, as long as the longest."""
+        return 2 * self.requested.batch_size * self.longest
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with an answer."""
+        return max(len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in self.pairs)
+
+    @property
     def evaluates(self) -> bool:
         """Whether there are evaluation pairs."""
         return bool(self.evaluation)
@@ -137,12 +165,12 @@ class PairWork:
             return forgetting.of_pairs(self.evaluation), "chosen answers of validation rows"
         return forgetting.of_pairs(self.pairs), "chosen answers of training rows"
 
-    def model(self, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+    def model(self, path: Path, requested: Hyperparameters, world: World, trust: Trust) -> "PreTrainedModel":
         """The base made ready; against a reference TRL attaches the adapter, so that the bare base stays at hand."""
         from loglore.train.preference import WITH_REFERENCE, without_dropout
 
         make = base.bare if requested.pref_loss in WITH_REFERENCE else base.prepared
-        model = make(path, requested, "float32", True)
+        model = make(path, requested, "float32", trust, True)
         if requested.training_type == "full" or requested.pref_loss in WITH_REFERENCE:
             without_dropout(model)
         return model
@@ -183,8 +211,9 @@ def plan(
     """
     if spec.stage == "dpo":
         return _pairs(spec, requested, tokenizer, processes)
+    rows = _with_replay(spec, requested, context) if spec.replay else spec.train
     found = plans.build(
-        spec.stage, spec.train, spec.validation, tokenizer, requested, spec.max_tokens, spec.long_rows,
+        spec.stage, rows, spec.validation, tokenizer, requested, spec.max_tokens, spec.long_rows,
         context.path / "packed", processes,
     )  # fmt: skip
     if not found.counted_tokens():
@@ -196,6 +225,18 @@ def plan(
         "long_rows": found.steps.dataset.report["long_rows"],
     }
     return PackedWork(spec.stage, found, facts)
+
+
+def _with_replay(spec: "TrainSpec", requested: Hyperparameters, context: RunFolder) -> Path:
+    """All training rows with general text among them, `replay` of all characters; written once, by one process."""
+    if spec.stage != "cpt":
+        raise InputError("`replay` mixes general text into pretraining; for chat rows use `loglore data mix`")
+    place = context.path / "train-with-replay.jsonl"
+    if not place.exists():
+        characters = sum(len(to_corpus(row)) for _, row in placed_rows(spec.train))
+        total = round(characters / (1 - spec.replay))
+        mix([Part(str(spec.train), 1.0)], place, requested.seed, total, spec.replay)
+    return place
 
 
 def _pairs(

@@ -1,0 +1,141 @@
+"""Memory of a training process by part, from the model's shapes: what `estimate` shows and what a start refuses by.
+
+Weights, gradients and optimizer are exact counts of the loop's own tensors:
+
+    bf16 with fp32 masters    weights 2 bytes a parameter; a trained one also 4 (gradient), 4 (master), 8 (two moments)
+    FSDP                      4 + 4 + 4 + 4 of each trained parameter over the processes; two layers gathered in bf16
+    DeepSpeed                 2 (weights) and 2 (gradients), 12 (master and moments), divided as the ZeRO stage says
+                              (Rajbhandari et al., "ZeRO", 2020)
+    without bf16, and dpo     4 (weights); a trained one also 4 (gradient) and 8 (moments)
+
+Activations are those that autograd keeps for the layers of transformers' Llama family, counted tensor by tensor
+(`layer_activations`); other decoders have the same shapes in another order. One packed row is in work at a time.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loglore.errors import InputError
+from loglore.train.hyperparameters import Hyperparameters
+
+GIB = 1 << 30
+LOSS_BYTES = 8  # a logit of a counted position: bf16, fp32 log-probabilities kept, bf16 gradient
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A decoder's shape: widths in elements; `trained` and `parameters` are counts, `largest` that of its largest."""
+
+    parameters: int
+    trained: int
+    largest: int
+    hidden: int
+    intermediate: int
+    layers: int
+    queries: int
+    keys: int
+    vocabulary: int
+
+
+def architecture(path: Path, requested: Hyperparameters) -> Architecture:
+    """Read the shape of a model folder, without its weights: the network is built on no device.
+
+    Raises:
+        InputError: no configuration there.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path}: no config.json; an estimate needs a Hugging Face model folder")
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+        if requested.training_type == "lora":
+            from peft import get_peft_model
+
+            from loglore.train.base import lora_config
+
+            model = get_peft_model(model, lora_config(requested))
+    text = config.get_text_config()
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    weights = list(model.parameters())
+    return Architecture(
+        parameters=sum(weight.numel() for weight in weights),
+        trained=sum(weight.numel() for weight in weights if weight.requires_grad),
+        largest=max(weight.numel() for weight in weights if weight.requires_grad),
+        hidden=text.hidden_size,
+        intermediate=text.intermediate_size,
+        layers=text.num_hidden_layers,
+        queries=text.num_attention_heads * head,
+        keys=(getattr(text, "num_key_value_heads", None) or text.num_attention_heads) * head,
+        vocabulary=text.vocab_size,
+    )
+
+
+def by_part(
+    shape: Architecture, requested: Hyperparameters, stage: str, row: int, counted: int, processes: int, gpu: bool
+) -> dict[str, float]:
+    """Bytes of one process at its peak, by part.
+
+    Args:
+        shape: of the model.
+        requested: hyperparameters.
+        stage: `cpt`, `sft` or `dpo`.
+        row: tokens of the longest row.
+        counted: of these, tokens that count for the loss.
+        processes: in all.
+        gpu: fused kernels (Liger) keep less, and no logits at all.
+    """
+    fused = gpu and requested.liger_kernel
+    width = 2 if requested.mixed_precision == "bf16" else 4
+    layer = layer_activations(shape, width, fused) * row
+    kept = shape.layers * layer
+    if not requested.disable_gradient_checkpointing:
+        inputs = 0 if gpu and requested.unsloth_gradient_checkpointing else shape.layers * row * shape.hidden * width
+        kept = inputs + layer
+    logits = 0 if fused else counted * shape.vocabulary * (LOSS_BYTES if width == 2 else 12)
+    return {**_states(shape, requested, stage, processes), "activations": float(kept), "logits": float(logits)}
+
+
+def _states(shape: Architecture, requested: Hyperparameters, stage: str, processes: int) -> dict[str, float]:
+    frozen, trained = shape.parameters - shape.trained, shape.trained
+    moments = 8 if requested.optimizer == "adamw" else 0
+    backend = requested.distributed_backend if processes > 1 else "ddp"
+    stored = {"none": 2.0, 8: 1.0, 4: 0.5}[requested.quantization_bit]
+    if backend == "fsdp":
+        gathered = 2 * 2 * (shape.parameters / max(shape.layers, 1))
+        weights = 4 * shape.parameters / processes + gathered
+        return {
+            "weights": weights, "gradients": 4 * trained / processes, "optimizer": moments * trained / processes,
+        }  # fmt: skip
+    if backend == "deepspeed":
+        share = [processes if requested.zero_stage >= level else 1 for level in (1, 2, 3)]
+        return {
+            "weights": 2 * shape.parameters / share[2],
+            "gradients": 2 * trained / share[1],
+            "optimizer": (4 + moments) * trained / share[0],
+        }
+    if requested.mixed_precision == "bf16" and stage != "dpo":
+        # A bf16 gradient lives until it is added to its master's: one at a time, the largest counts.
+        return {
+            "weights": stored * frozen + 2 * trained,
+            "gradients": 4.0 * trained + 2 * shape.largest,
+            "optimizer": float((4 + moments) * trained),
+        }
+    return {"weights": 4.0 * shape.parameters, "gradients": 4.0 * trained, "optimizer": float(moments * trained)}
+
+
+def layer_activations(shape: Architecture, width: int, fused: bool) -> float:
+    """Bytes a token that one decoder layer keeps for the backward pass; `width` is that of an activation.
+
+    Two norms: the fp32 input and the normalized value; their product with the weight is the input of the maps behind.
+    Attention: queries, keys, values, its output, and that output in the order that the last map wants. Feed-forward
+    part: gate, its activation, the upward map, and the product. Fused kernels keep a norm's input, gate and upward map.
+    """
+    attention = width * (3 * shape.queries + 2 * shape.keys)
+    if fused:
+        return 4 * width * shape.hidden + attention - width * shape.queries + 3 * width * shape.intermediate
+    norms = 2 * (4 + 2 * width) * shape.hidden
+    return norms + attention + 4 * width * shape.intermediate
