@@ -5,7 +5,8 @@
 DATASET has chat rows (`runs/quickstart/chats/test.jsonl`). Both sides answer greedily with the same limit; a token
 counts once it stands in an answer, prompts' time included, loading excluded. The endpoint is what `loglore serve`
 starts: a q8_0 GGUF (its fastest here; docs/LOG.md) with as many slots as requests in flight, asked through the runner
-that test jobs use. Sides take turns, so that a slow moment of the machine meets both.
+that test jobs use. Sides take turns, so that a slow moment of the machine meets both, and every round has a new server:
+llama.cpp keeps prompts that it has seen, and a test job asks each once.
 """
 
 import argparse
@@ -90,17 +91,17 @@ def main() -> None:
         gguf = given.gguf or quantized(model, Path(folder))
         local = InProcess(model, asked, given.batch_size)
         context = max(map(len, local.prompts)) + given.max_tokens + 64
-        with running(gguf, model_id="bench", context=context, parallel=given.slots) as session:
-            target = Target(url=session.url, model="bench", concurrency=given.slots)
-            for number in range(1, given.rounds + 1):
-                tokens, seconds = local.answer(decoding)
+        for number in range(1, given.rounds + 1):
+            tokens, seconds = local.answer(decoding)
+            with running(gguf, model_id="bench", context=context, parallel=given.slots) as session:
+                target = Target(url=session.url, model="bench", concurrency=given.slots)
                 others, waited = by_endpoint(target, asked, decoding)
-                ours, theirs = tokens / seconds, others / waited
-                print(
-                    f"round {number}: {len(asked)} rows; here {tokens:,} tokens in {seconds:.1f} s, {ours:.1f}/s; "
-                    f"endpoint {others:,} in {waited:.1f} s, {theirs:.1f}/s; ratio {ours / theirs:.2f}",
-                    flush=True,
-                )
+            ours, theirs = tokens / seconds, others / waited
+            print(
+                f"round {number}: {len(asked)} rows; here {tokens:,} tokens in {seconds:.1f} s, {ours:.1f}/s; "
+                f"endpoint {others:,} in {waited:.1f} s, {theirs:.1f}/s; ratio {ours / theirs:.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
