@@ -11,10 +11,14 @@ class Settings:
 
     home: folder of the local model hub and of other data that outlives a run (`LOGLORE_HOME`).
     threads: CPU threads for training and generation; 0 lets the libraries choose (`LOGLORE_THREADS`).
+    database: SQLAlchemy URL of keys, sessions and completions (`LOGLORE_DATABASE`); SQLite below `home` by default.
+    vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
     home: Path
     threads: int
+    database: str
+    vllm: str
 
 
 def load() -> Settings:
@@ -29,4 +33,6 @@ def load() -> Settings:
         from loglore.errors import InputError
 
         raise InputError(f"LOGLORE_THREADS={threads!r}: expected a number of threads, 0 for the libraries' choice")
-    return Settings(home=Path(home).expanduser(), threads=int(threads))
+    folder = Path(home).expanduser()
+    database = os.environ.get("LOGLORE_DATABASE") or f"sqlite:///{(folder / 'loglore.db').absolute()}"
+    return Settings(home=folder, threads=int(threads), database=database, vllm=os.environ.get("LOGLORE_VLLM") or "vllm")
