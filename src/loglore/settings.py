@@ -12,11 +12,15 @@ class Settings:
     home: folder of the local model hub and of other data that outlives a run (`LOGLORE_HOME`).
     threads: CPU threads for training and generation; 0 lets the libraries choose (`LOGLORE_THREADS`).
     endpoint_key: bearer token for the endpoint of a chat or a question; None sends none (`LOGLORE_ENDPOINT_KEY`).
+    database: SQLAlchemy URL of keys, sessions and completions (`LOGLORE_DATABASE`); SQLite below `home` by default.
+    vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
     home: Path
     threads: int
     endpoint_key: str | None
+    database: str
+    vllm: str
 
 
 def load() -> Settings:
@@ -31,5 +35,11 @@ def load() -> Settings:
         from loglore.errors import InputError
 
         raise InputError(f"LOGLORE_THREADS={threads!r}: expected a number of threads, 0 for the libraries' choice")
-    key = os.environ.get("LOGLORE_ENDPOINT_KEY") or None
-    return Settings(home=Path(home).expanduser(), threads=int(threads), endpoint_key=key)
+    folder = Path(home).expanduser()
+    return Settings(
+        home=folder,
+        threads=int(threads),
+        endpoint_key=os.environ.get("LOGLORE_ENDPOINT_KEY") or None,
+        database=os.environ.get("LOGLORE_DATABASE") or f"sqlite:///{(folder / 'loglore.db').absolute()}",
+        vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
+    )

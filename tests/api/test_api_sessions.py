@@ -2,24 +2,16 @@
 
 import asyncio
 import contextlib
-import http.server
-import socket
 import threading
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import anyio
-import httpx2
 import psutil
 import pytest
-import uvicorn
-from fastapi import FastAPI
 
-from loglore.api import chat, errors
 from loglore.api.errors import ApiError
 from loglore.api.sessions import Sessions
 from loglore.api.streams import ClientLeftError, from_thread
@@ -121,71 +113,3 @@ def test_work_in_a_thread_has_ended_when_its_stream_is_closed(cancelled: bool) -
             assert ended.is_set()
 
     asyncio.run(scenario())
-
-
-class _Endless(http.server.BaseHTTPRequestHandler):
-    """An engine that never stops answering and notes when its caller hangs up."""
-
-    hung_up: threading.Event
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        streams = b'"stream":true' in self.rfile.read(int(self.headers["Content-Length"])).replace(b" ", b"")
-        try:
-            if streams:
-                self.send_response(200)
-                self.send_header("Content-Type", "text/event-stream")
-                self.end_headers()
-            while True:
-                if streams:
-                    self.wfile.write(b"data: {}\n\n")
-                    self.wfile.flush()
-                elif self.connection.recv(1, socket.MSG_PEEK) == b"":
-                    break
-                time.sleep(0.01)
-        except OSError:
-            pass
-        self.hung_up.set()
-
-
-@pytest.mark.parametrize("stream", [True, False])
-def test_an_engine_is_hung_up_on_when_its_client_goes(monkeypatch: pytest.MonkeyPatch, stream: bool) -> None:
-    monkeypatch.setattr(chat, "canonical", lambda name: name)
-    hung_up = threading.Event()
-    handler = type("Endless", (_Endless,), {"hung_up": hung_up})
-    engine = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    engine.daemon_threads = True
-    released = threading.Event()
-
-    class Fixed:
-        @contextlib.asynccontextmanager
-        async def use(self, model: str) -> AsyncIterator[Any]:
-            try:
-                yield SimpleNamespace(url=f"http://127.0.0.1:{engine.server_port}/v1", model_id=model)
-            finally:
-                released.set()
-
-    app = FastAPI()
-    errors.install(app)
-    app.include_router(chat.router(Fixed(), httpx2.AsyncClient(timeout=None)))  # type: ignore[arg-type]
-    bound = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    threads = [
-        threading.Thread(target=engine.serve_forever, args=(0.01,), daemon=True),
-        threading.Thread(target=server.run, args=([bound],), daemon=True),
-    ]
-    for thread in threads:
-        thread.start()
-    url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1/chat/completions"
-    body = {"model": "x", "messages": [{"role": "user", "content": "x"}], "stream": stream}
-    with contextlib.suppress(httpx2.ReadTimeout), httpx2.stream("POST", url, json=body, timeout=0.7) as reply:
-        next(reply.iter_raw())
-    assert hung_up.wait(5)
-    assert released.wait(5)
-    server.should_exit = True
-    engine.shutdown()
-    engine.server_close()
-    for thread in threads:
-        thread.join(5)

@@ -27,7 +27,12 @@ def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def test_outputs_are_there_and_the_header_names_the_model(exported: tuple[Path, dict[str, Any]]) -> None:
     folder, result = exported
-    assert result["outputs"] == {"merged": "merged", "gguf": "model.gguf", "modelfile": "Modelfile"}
+    assert result["outputs"] == {
+        "merged": "merged",
+        "gguf": "model.gguf",
+        "modelfile": "Modelfile",
+        "card": "README.md",
+    }
     header = read_header(folder / "model.gguf")
     assert header["general.name"] == "tiny"
     assert header["llama.context_length"] == 1024

@@ -140,6 +140,16 @@ def test_browser_pages_elsewhere_get_no_permission(session: Session) -> None:
     assert httpx2.get(session.url.removesuffix("/v1") + "/slots").status_code >= 400
 
 
+def test_threads_of_the_engine_do_not_sleep_as_those_of_training_do(
+    tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    with running(tiny_gguf) as started:
+        found = psutil.Process(started.pid).environ()
+        assert "OMP_WAIT_POLICY" not in found
+        assert found["GOMP_SPINCOUNT"] == "10000"
+
+
 def test_default_context_is_what_the_model_was_trained_for(tiny_gguf: Path) -> None:
     with running(tiny_gguf) as started:
         assert started.context == 1024

@@ -1,12 +1,7 @@
-"""From a user's MODEL to a GGUF and a session; `serve` in the foreground."""
+"""From a user's MODEL to a GGUF and a session."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from loglore.endpoint.client import Endpoint
@@ -39,36 +34,3 @@ def test_hub_names_and_files_are_served_as_they_are(tiny_gguf: Path) -> None:
 def test_model_ids(tiny_gguf: Path) -> None:
     assert sessions.model_id(str(tiny_gguf)) == "tiny"
     assert sessions.model_id("tuned@2") == "tuned@2"
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_serve_says_where_and_stops_cleanly(tiny_gguf: Path, ending: signal.Signals) -> None:
-    code = "import sys; from loglore.serve.sessions import serve; serve(sys.argv[1])"
-    process = subprocess.Popen([sys.executable, "-c", code, str(tiny_gguf)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    first = process.stdout.readline().split()
-    assert first[:3] == ["tiny", "answers", "at"]
-    url = first[3]
-    assert Endpoint(url).models()[0].context == 1024
-    (engine,) = psutil.Process(process.pid).children()
-    process.send_signal(ending)
-    assert process.wait(10) == 0
-    process.stdout.close()
-    assert not psutil.pid_exists(engine.pid)
-
-
-def test_serve_ends_as_a_failed_job_when_its_engine_dies(tiny_gguf: Path) -> None:
-    code = (
-        "import sys\nfrom loglore.errors import JobError\nfrom loglore.serve.sessions import serve\n"
-        "try: serve(sys.argv[1])\nexcept JobError as fault: sys.exit(f'job: {fault}')"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tiny_gguf)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    (engine,) = psutil.Process(process.pid).children()
-    os.kill(engine.pid, signal.SIGKILL)
-    _, errors = process.communicate(timeout=10)
-    assert process.returncode == 1
-    assert "job: the engine stopped (status -9)" in errors

@@ -5,17 +5,16 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx2
 from fastapi import FastAPI
 
 from loglore import __version__
-from loglore.api import ask, chat, errors, models, runs, uploads
+from loglore.api import ask, completions, errors, models, runs, uploads
 from loglore.api import logs as log_routes
 from loglore.api.guard import LoopbackOnly
-from loglore.api.sessions import Sessions
+from loglore.api.relay import Exchange, Upstream
+from loglore.api.sessions import OnDemand, Sessions
 
 QUESTIONS_AT_ONCE = 32
-CONNECT_TIMEOUT_S = 10.0
 
 
 def create_app(runs_root: Path, logs_root: Path, uploaded: uploads.Uploads) -> FastAPI:
@@ -27,15 +26,14 @@ def create_app(runs_root: Path, logs_root: Path, uploaded: uploads.Uploads) -> F
         uploaded: where uploads go.
     """
     sessions = Sessions()
-    # An engine may think for minutes before its first token; only the connection has to be quick.
-    engines = httpx2.AsyncClient(timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S), trust_env=False)
+    upstream = Upstream()
     pool = ThreadPoolExecutor(QUESTIONS_AT_ONCE, "ask")
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await sessions.close()
-        await engines.aclose()
+        await upstream.close()
         pool.shutdown(wait=False, cancel_futures=True)
 
     # The interactive pages would load their scripts from elsewhere.
@@ -50,9 +48,20 @@ def create_app(runs_root: Path, logs_root: Path, uploaded: uploads.Uploads) -> F
 
     logs = log_routes.Logs(logs_root.resolve(), uploaded)
     app.include_router(models.router(sessions))
-    app.include_router(chat.router(sessions, engines))
+    app.include_router(completions.router(OnDemand(sessions), upstream, NoLedger()))
     app.include_router(uploads.router(uploaded))
     app.include_router(runs.router(runs_root.resolve()))
     app.include_router(log_routes.router(logs))
     app.include_router(ask.router(logs, sessions, pool))
+    completions.describe(app)
     return app
+
+
+class NoLedger:
+    """The studio's chat is its own user's: nothing is limited, counted or kept."""
+
+    def admit(self, exchange: Exchange) -> None:
+        """Everything is welcome."""
+
+    def finish(self, exchange: Exchange) -> None:
+        """Nothing is noted."""

@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` with a fitting status."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,8 @@ from starlette.exceptions import HTTPException
 from loglore.errors import InputError, JobError
 
 SERVER_FAULT = 500
+# OpenAI's names of errors other than a bad request.
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class ApiError(Exception):
@@ -20,11 +23,20 @@ class ApiError(Exception):
         message: what was wrong, for a person.
         code: for a program, such as `model_not_found`.
         param: the field of the request at fault.
+        headers: further headers of the answer, such as `Retry-After`.
     """
 
-    def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
+        self.headers = headers
 
 
 def not_found(what: str) -> ApiError:
@@ -34,7 +46,7 @@ def not_found(what: str) -> ApiError:
 
 def body(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """The error object of a status."""
-    kind = "server_error" if status >= SERVER_FAULT else "invalid_request_error"
+    kind = "server_error" if status >= SERVER_FAULT else KINDS.get(status, "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
@@ -51,7 +63,7 @@ def install(app: FastAPI) -> None:
 
     async def ours(_: Request, fault: Exception) -> JSONResponse:
         status, content = of(fault)
-        return JSONResponse(content, status)
+        return JSONResponse(content, status, headers=fault.headers if isinstance(fault, ApiError) else None)
 
     async def http(_: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, HTTPException)

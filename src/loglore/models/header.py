@@ -4,8 +4,9 @@ Layout (GGUF v2 and v3, little-endian, from llama.cpp's `docs/gguf.md`): magic `
 key count u64, then per key a string (u64 length, bytes), a type u32 and the value. Arrays are skipped, not read.
 """
 
+import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,7 +38,29 @@ def context_length(path: Path) -> int:
     raise InputError(f"{path}: its header has no context_length; is it a language model?")
 
 
-def _fields(path: Path) -> Iterator[tuple[str, Scalar]]:
+@functools.lru_cache(maxsize=32)
+def longest_token(path: Path) -> int:
+    """Bytes of the longest entry of the vocabulary, as it is written there: no token stands for more bytes of text.
+
+    Raises:
+        InputError: as `read_header`; or the file has no vocabulary.
+    """
+    lengths: list[int] = []
+
+    def note(key: str, length: int) -> None:
+        if key == "tokenizer.ggml.tokens":
+            lengths.append(length)
+
+    for _ in _fields(path, note):
+        if lengths:
+            break
+    if not lengths:
+        raise InputError(f"{path}: its header has no vocabulary")
+    return max(lengths)
+
+
+def _fields(path: Path, on_string: Callable[[str, int], None] | None = None) -> Iterator[tuple[str, Scalar]]:
+    """The scalar fields; `on_string` is told the key and the length of every string in an array."""
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with path.open("rb") as stream:
@@ -51,7 +74,7 @@ def _fields(path: Path) -> Iterator[tuple[str, Scalar]]:
                 key = _string(stream)
                 (kind,) = _unpack(stream, "I")
                 if kind == ARRAY:
-                    _skip_array(stream)
+                    _skip_array(stream, key, on_string)
                 else:
                     yield key, _string(stream) if kind == STRING else _unpack(stream, SCALARS[kind])[0]
         except (struct.error, KeyError, UnicodeDecodeError, MemoryError, OverflowError):
@@ -71,10 +94,13 @@ def _string(stream: BinaryIO) -> str:
     return data.decode("utf-8")
 
 
-def _skip_array(stream: BinaryIO) -> None:
+def _skip_array(stream: BinaryIO, key: str, on_string: Callable[[str, int], None] | None) -> None:
     kind, length = _unpack(stream, "IQ")
     if kind == STRING:
         for _ in range(length):
-            stream.seek(_unpack(stream, "Q")[0], 1)
+            (size,) = _unpack(stream, "Q")
+            if on_string is not None:
+                on_string(key, size)
+            stream.seek(size, 1)
     else:
         stream.seek(length * struct.calcsize("<" + SCALARS[kind]), 1)

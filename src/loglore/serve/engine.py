@@ -18,14 +18,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loglore.errors import InputError, JobError
 from loglore.export.tool import last_error
-from loglore.models.header import context_length
+from loglore.models.header import context_length, read_header
 from loglore.settings import load
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -45,6 +45,10 @@ class Session:
         context: tokens of one conversation, prompt and answer together.
         pid: process id of the engine.
         log: file with the engine's output.
+        adapters: further model ids, in the engine's order; each is the base with a LoRA adapter on.
+        kind: `llama.cpp`, `vllm` or `transformers`.
+        upstream: what the engine itself calls the base, where that is not `model_id`.
+        gguf: the file it was started with, where it was one.
     """
 
     url: str
@@ -53,6 +57,25 @@ class Session:
     pid: int
     log: Path
     _process: "subprocess.Popen[bytes]" = field(repr=False)
+    adapters: tuple[str, ...] = ()
+    kind: str = "llama.cpp"
+    upstream: str | None = None
+    gguf: Path | None = None
+
+    def wish(self, model_id: str) -> dict[str, Any]:
+        """What a request must carry to be answered as `model_id`, beside what the client sent.
+
+        Every request to an engine with adapters says which are on, the base's too: llama.cpp takes silence for "as it
+        was started" and would then go on from keys and values that another adapter computed.
+        """
+        if self.kind != "llama.cpp":
+            return {"model": self.upstream if self.upstream and model_id == self.model_id else model_id}
+        chosen = [{"id": number, "scale": float(name == model_id)} for number, name in enumerate(self.adapters)]
+        return {"model": model_id, "lora": chosen} if chosen else {"model": model_id}
+
+    def end(self) -> int:
+        """Block until the engine has ended, for whatever reason; returns its exit status."""
+        return self._process.wait()
 
     def is_running(self) -> bool:
         """Whether the engine is still alive."""
@@ -78,6 +101,7 @@ def running(
     context: int | None = None,
     parallel: int = 1,
     log: Path | None = None,
+    adapters: Mapping[str, Path] | None = None,
 ) -> Iterator[Session]:
     """Start an engine for `gguf`, yield its session when it answers, stop it at the end.
 
@@ -91,6 +115,7 @@ def running(
         context: tokens of one conversation; None takes what the model was trained for, up to `DEFAULT_CONTEXT`.
         parallel: conversations at the same time; more wait.
         log: file that takes the engine's output, kept; None makes one under the data folder.
+        adapters: LoRA adapters as GGUF files by the model id that turns each on.
 
     Raises:
         InputError: no such GGUF, it is damaged, a context beyond its training, or the port is taken.
@@ -98,8 +123,10 @@ def running(
     """
     context = _checked_context(gguf, context)
     _check_address(host, port)
-    log = log or load().home / "sessions" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns()}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    adapters = adapters or {}
+    for adapter in adapters.values():
+        read_header(adapter)
+    log = log or new_log()
     wish: dict[str, Any] = {
         "gguf": str(gguf.resolve()),
         "model_id": model_id or gguf.stem,
@@ -107,6 +134,7 @@ def running(
         "port": port,
         "context": context,
         "parallel": parallel,
+        "adapters": [str(adapter.resolve()) for adapter in adapters.values()],
         "threads": load().threads,
         "parent": os.getpid(),
         # The kernel's "die with parent" follows the starting thread, so it is only safe to ask for from the main one.
@@ -118,13 +146,32 @@ def running(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,
+            env=_environment(),
         )
     try:
         address = _started(process, wish, log)
         offered = _wait_until_healthy(address, process, log)
-        yield Session(f"{address}/v1", wish["model_id"], offered, process.pid, log, process)
+        name = wish["model_id"]
+        yield Session(f"{address}/v1", name, offered, process.pid, log, process, tuple(adapters), gguf=gguf)
     finally:
-        _stop(process)
+        stop(process)
+
+
+def new_log() -> Path:
+    """A file for an engine's output under the data folder."""
+    log = load().home / "sessions" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns()}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment but for how OpenMP threads wait.
+
+    llama.cpp's threads meet hundreds of times a token: sleeping in between, as the command line chooses for training on
+    a busy machine, halves decoding (docs/LOG.md). A bounded spin is as fast as an endless one.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    return {**kept, "GOMP_SPINCOUNT": "10000"}
 
 
 def _checked_context(gguf: Path, context: int | None) -> int:
@@ -186,7 +233,7 @@ def _get(url: str) -> Any:
         return json.load(reply)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def stop(process: "subprocess.Popen[bytes]") -> None:
     """Close the engine's input, which it takes as the order to end; kill it if it does not."""
     assert process.stdin is not None
     assert process.stdout is not None

@@ -48,7 +48,10 @@ def _server(wish: dict[str, Any]) -> Any:
     params.n_batch = 512
     params.kv_unified = False
     params.cache_prompt = True
-    params.cache_ram_mib = PROMPT_CACHE_MIB
+    # The memory of earlier prompts does not know which adapter computed them: with adapters it must stay empty.
+    params.cache_ram_mib = 0 if wish["adapters"] else PROMPT_CACHE_MIB
+    params.lora_adapters = [_adapter(path) for path in wish["adapters"]]
+    params.lora_init_without_apply = True
     if wish["threads"]:
         params.cpuparams.n_threads = wish["threads"]
         params.cpuparams_batch.n_threads = wish["threads"]
@@ -57,6 +60,15 @@ def _server(wish: dict[str, Any]) -> Any:
     params.cors_origins = "localhost"
     params.endpoint_slots = False
     return xllamacpp.Server(params)
+
+
+def _adapter(path: str) -> Any:
+    import xllamacpp
+
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path = path
+    adapter.scale = 1.0
+    return adapter
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
-"""From what a user calls a model to a running session: `loglore serve MODEL`.
+"""From what a user calls a model to a running session.
 
 A Hugging Face folder is converted to GGUF once and kept under the data folder by the fingerprint of its content, so the
-second start of the same model takes a second.
+second start of the same model takes a second. So is a LoRA adapter.
 """
 
 import contextlib
-import json
-import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from loglore.export import gguf
+from loglore.export import gguf, lora
 from loglore.hub import models
 from loglore.runs import fingerprint
 from loglore.serve.engine import Session, running
@@ -39,6 +36,23 @@ def as_gguf(model: str) -> Path:
     return kept
 
 
+def adapter_gguf(adapter: Path, model: str) -> Path:
+    """A LoRA adapter of MODEL as GGUF: the file itself, or a PEFT folder converted now or earlier.
+
+    Raises:
+        InputError: neither a GGUF file nor a PEFT adapter folder.
+        JobError: it cannot be converted.
+    """
+    if adapter.is_file():
+        return adapter
+    base = models.resolve(model)
+    key = fingerprint.of_path(adapter)[:32] if adapter.is_dir() else "missing"
+    kept = load().home / "gguf" / f"{key}-lora.gguf"
+    if not kept.exists():
+        lora.convert(adapter, base, kept, kept.with_suffix(".log"))
+    return kept
+
+
 def model_id(model: str) -> str:
     """The name that clients ask for: the hub's name as given, or the last part of a path without `.gguf`."""
     path = Path(model)
@@ -47,48 +61,27 @@ def model_id(model: str) -> str:
 
 @contextlib.contextmanager
 def session(
-    model: str, *, host: str = "127.0.0.1", port: int = 0, context: int | None = None, parallel: int = 1
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    context: int | None = None,
+    parallel: int = 1,
+    adapters: Mapping[str, Path] | None = None,
+    name: str | None = None,
 ) -> Iterator[Session]:
-    """A running session of MODEL; arguments and errors as `engine.running`."""
+    """A running session of MODEL, called `name` or as the user calls it.
+
+    Other arguments and errors as `engine.running`; adapters may be PEFT folders, too.
+    """
+    files = {name: adapter_gguf(path, model) for name, path in (adapters or {}).items()}
     with running(
-        as_gguf(model), model_id=model_id(model), host=host, port=port, context=context, parallel=parallel
+        as_gguf(model),
+        model_id=name or model_id(model),
+        host=host,
+        port=port,
+        context=context,
+        parallel=parallel,
+        adapters=files,
     ) as started:
         yield started
-
-
-def serve(model: str, host: str = "127.0.0.1", port: int = 0, context: int | None = None, parallel: int = 1) -> None:
-    """Serve MODEL in the foreground until Ctrl-C or SIGTERM; prints the URL and a sample call first.
-
-    Raises:
-        InputError: no such model, context beyond its training, port taken.
-        JobError: the engine failed, at the start or later.
-    """
-    with _terminate_as_interrupt():
-        try:
-            with session(model, host=host, port=port, context=context, parallel=parallel) as started:
-                print(_greeting(started), flush=True)
-                started.wait()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
-
-
-def _greeting(started: Session) -> str:
-    message = {"role": "user", "content": "What does EADDRINUSE mean?"}
-    body = json.dumps({"model": started.model_id, "messages": [message]})
-    return (
-        f"{started.model_id} answers at {started.url}  ({started.context:,} tokens a conversation)\n"
-        f"  log: {started.log}\n"
-        f"  curl {started.url}/chat/completions -H 'Content-Type: application/json' -d '{body}'\n"
-        f"  loglore chat --endpoint {started.url} LOG\n"
-        "Ctrl-C stops it."
-    )
-
-
-@contextlib.contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """SIGTERM (systemd, docker stop) ends in the same clean-up as Ctrl-C."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

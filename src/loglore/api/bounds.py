@@ -1,0 +1,100 @@
+"""How much, and how slowly, a client may send: bodies, and the heads of requests."""
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from loglore.api.errors import ApiError, body
+
+BODY_BYTES = 16 * 1024 * 1024
+BODY_TIMEOUT_S = 60.0
+HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+CLOSE = {"Connection": "close"}
+
+
+class Bounded:
+    """ASGI middleware: 413 for a body over `most_bytes`, 408 for one that takes longer than `timeout_s`."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int = BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S) -> None:
+        self._app, self._most, self._timeout_s = app, most_bytes, timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with a guarded body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._most:
+            await JSONResponse(body(413, self._too_large()), 413, CLOSE)(scope, receive, send)
+            return
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        seen, whole = 0, False
+
+        async def guarded() -> Message:
+            nonlocal seen, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise ApiError(408, f"the body was not sent within {self._timeout_s:.0f} s", headers=CLOSE) from None
+            seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            if seen > self._most:
+                raise ApiError(413, self._too_large(), headers=CLOSE)
+            return message
+
+        await self._app(scope, guarded, send)
+
+    def _too_large(self) -> str:
+        return f"the body is larger than {self._most:,} bytes"
+
+
+class PatientOnce(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with an end to patience: a request's head must come within `HEAD_TIMEOUT_S`.
+
+    uvicorn alone waits for ever for the rest of a head, and keeps as much of it as a client sends.
+    """
+
+    head_timeout_s = HEAD_TIMEOUT_S
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client: its first request is due."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._due: asyncio.TimerHandle | None = self.loop.call_later(self.head_timeout_s, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """More of a head or body."""
+        super().data_received(data)
+        if self._due is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A head starts."""
+        super().on_message_begin()
+        if self._due is None:
+            self._head_bytes = 0
+            self._due = self.loop.call_later(self.head_timeout_s, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._arrived()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._arrived()
+        super().connection_lost(exc)
+
+    def _arrived(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None

@@ -1,0 +1,165 @@
+"""`POST /v1/chat/completions` and `/v1/completions`: from a request to a seat at an engine to an answer."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
+from typing import Any, Protocol, TypeVar
+
+import orjson
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response
+from pydantic.json_schema import models_json_schema
+
+from loglore.api import choices, relay, wishes
+from loglore.api.errors import ApiError
+from loglore.api.relay import CHAT_ENDPOINT, CLIENT_GONE, TEXT_ENDPOINT, Exchange, Seat, Source, Upstream
+from loglore.api.streams import Held
+from loglore.api.wishes import ChatWish, TextWish
+
+T = TypeVar("T")
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Ledger(Protocol):
+    """Who is told of requests."""
+
+    def admit(self, exchange: Exchange) -> None:
+        """Before anything is done. Raises ApiError 429 when the caller has had enough."""
+
+    def finish(self, exchange: Exchange) -> None:
+        """When it is over, however it ended."""
+
+
+def router(source: Source, upstream: Upstream, ledger: Ledger) -> APIRouter:
+    """The two routes."""
+    routes = APIRouter(prefix="/v1", tags=["completions"])
+
+    @routes.post("/chat/completions", openapi_extra=_body(ChatWish), responses=ANSWERS)
+    async def chat(request: Request) -> Response:
+        """Answer a conversation."""
+        return await _answer(request, ChatWish, CHAT_ENDPOINT, source, upstream, ledger)
+
+    @routes.post("/completions", openapi_extra=_body(TextWish), responses=ANSWERS)
+    async def complete(request: Request) -> Response:
+        """Go on with a text."""
+        return await _answer(request, TextWish, TEXT_ENDPOINT, source, upstream, ledger)
+
+    return routes
+
+
+async def _answer(
+    request: Request,
+    kind: type[ChatWish] | type[TextWish],
+    path: str,
+    source: Source,
+    upstream: Upstream,
+    ledger: Ledger,
+) -> Response:
+    content = await request.body()
+    wish = wishes.read(content, kind)
+    key = getattr(request.state, "key", None)
+    exchange = Exchange(path, wish, content, key.id if key else None)
+    ledger.admit(exchange)
+    async with AsyncExitStack() as stack:
+        stack.callback(ledger.finish, exchange)
+        try:
+            seat = await while_connected(request, stack.enter_async_context(source.use(wish.model, _text_bytes(wish))))
+            exchange.model, exchange.session_id = seat.model_id, seat.session_id
+            exchange.keep = seat.keep and wish.store is not False
+            bodies = relay.calls(wish, seat)
+            plain = len(bodies) == 1 and seat.session.kind == "llama.cpp" and not _has_legacy_logprobs(wish)
+            if wish.stream:
+                return await _stream(request, seat, path, bodies, plain, upstream, exchange, stack)
+            if plain:
+                exchange.answer = await while_connected(request, upstream.whole(seat, path, bodies[0]))
+            else:
+                found = await while_connected(request, choices.merged(upstream, seat, path, bodies, exchange))
+                exchange.answer = orjson.dumps(found)
+            exchange.usage = orjson.loads(exchange.answer).get("usage") or {}
+            exchange.status = 200
+            return Response(exchange.answer, 200, media_type="application/json")
+        except ApiError as fault:
+            exchange.status, exchange.message = fault.status, fault.message
+            raise
+    raise AssertionError("unreachable")
+
+
+async def _stream(
+    request: Request,
+    seat: Seat,
+    path: str,
+    bodies: list[dict[str, Any]],
+    plain: bool,
+    upstream: Upstream,
+    exchange: Exchange,
+    stack: AsyncExitStack,
+) -> Response:
+    # The first call is made before the answer starts, so that a refusal still has a status.
+    reply = await while_connected(request, upstream.post(seat, path, bodies[0]))
+    several = choices.streamed(upstream, seat, path, bodies, reply, exchange)
+    pieces: AsyncIterator[bytes] = relay.passed(reply, exchange) if plain else several
+    held = stack.pop_all()
+    # An engine stops when its caller hangs up, so a client that leaves must end our call, too.
+    held.callback(reply.close)
+    return Held(pieces, held, media_type="text/event-stream", headers=STREAM_HEADERS)
+
+
+def _text_bytes(wish: ChatWish | TextWish) -> int:
+    """Bytes of the text that must fit into the context at once."""
+    if isinstance(wish, TextWish):
+        return max(len(each.encode()) if isinstance(each, str) else 0 for each in wish.prompts())
+    contents = [message.content or "" for message in wish.messages]
+    texts = [each if isinstance(each, str) else "".join(part.text for part in each) for each in contents]
+    return sum(len(text.encode()) for text in texts)
+
+
+def _has_legacy_logprobs(wish: ChatWish | TextWish) -> bool:
+    return isinstance(wish, TextWish) and wish.logprobs is not None
+
+
+async def while_connected(request: Request, work: Awaitable[T]) -> T:
+    """Await `work`; when the client goes first, cancel it."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ApiError(CLIENT_GONE, "the client closed the connection")
+        return task.result()
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            # What it holds must be free before the seat is given to the next.
+            await asyncio.wait({task})
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _body(kind: type[ChatWish] | type[TextWish]) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def describe(app: FastAPI) -> None:
+    """Put the schemas of the bodies, which the routes read themselves, into the application's OpenAPI document."""
+    _, found = models_json_schema(
+        [(ChatWish, "validation"), (TextWish, "validation")], ref_template="#/components/schemas/{model}"
+    )
+    app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+
+
+_ERROR = {"description": "An error in OpenAI's shape.", "content": {"application/json": {"schema": {"type": "object"}}}}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer, or with `stream` its pieces as server-sent events.",
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["id", "choices", "model"]}},
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    },
+    **dict.fromkeys((400, 401, 403, 404, 408, 413, 429, 502), _ERROR),
+}

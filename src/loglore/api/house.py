@@ -1,0 +1,155 @@
+"""The gateway's sessions: which model id is whose, and the figures that a monitor wants of them."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import psutil
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from loglore.api.errors import ApiError
+from loglore.api.relay import Seat, check_length
+from loglore.errors import InputError
+from loglore.serve.seats import FullError
+from loglore.serve.supervised import TICK_S, EndedError, Plan, Supervised
+from loglore.store import sessions
+from loglore.store.database import Database
+from loglore.store.sessions import ENDED
+
+
+class House:
+    """All sessions of one server, running and ended."""
+
+    def __init__(self, database: Database, url: str, needs_key: bool) -> None:
+        self.url, self.needs_key = url, needs_key
+        self.all: list[Supervised] = []
+        self._database = database
+        self._created = int(time.time())
+        process = psutil.Process()
+        self._server = (process.pid, process.create_time())
+
+    def open(self) -> list[Supervised]:
+        """Sessions that have not ended."""
+        return [each for each in self.all if each.state not in ENDED]
+
+    async def start(self, plan: Plan) -> Supervised:
+        """Start a session.
+
+        Raises:
+            InputError: one of its ids is taken, or as the engine's start. JobError: as the engine's start.
+        """
+        taken = {name for each in self.open() for name in each.plan.models}
+        names = list(plan.models)
+        if double := sorted({name for name in names if name in taken or names.count(name) > 1}):
+            raise InputError(f"model id {double[0]!r} is taken already; give it another name with --name")
+        row = await asyncio.to_thread(
+            sessions.create,
+            self._database,
+            plan.models,
+            plan.engine,
+            self.url,
+            self.needs_key,
+            self._server,
+            time.time(),
+        )
+        session = Supervised(plan, self._database, row)
+        self.all.append(session)
+        await session.start()
+        return session
+
+    async def close(self) -> None:
+        """End all sessions."""
+        await asyncio.gather(*(each.stop("the server was stopped") for each in self.open()))
+
+    async def watch(self) -> None:
+        """Look after the sessions until none is left."""
+        while self.open():
+            for each in self.open():
+                await each.tick()
+            await asyncio.sleep(TICK_S)
+
+    def find(self, session_id: str) -> Supervised:
+        """A session by its id. Raises ApiError 404."""
+        for each in self.all:
+            if each.id == session_id:
+                return each
+        raise ApiError(404, f"session {session_id!r}: not found", "not_found")
+
+    @contextlib.asynccontextmanager
+    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
+        """A seat for one request to `model` with a prompt of `text_bytes`.
+
+        Raises:
+            ApiError: 400 for a prompt that cannot fit, 404 for no such model or a session that has ended, 429 for a
+                full queue, 503 for a session whose engine died too often.
+        """
+        session = self._of(model)
+        if session.session is not None:
+            check_length(session.session, text_bytes)
+        try:
+            async with session.seat() as engine:
+                yield Seat(engine, model, session.id, session.plan.keep_history, session.running)
+        except FullError as fault:
+            seats = session.seats
+            text = (
+                f"model {model} answers {seats.size} at a time and {seats.queue} wait already; "
+                f"try again in {fault.retry_after_s} s"
+            )
+            headers = {"Retry-After": str(fault.retry_after_s)}
+            raise ApiError(429, text, "queue_full", headers=headers) from None
+        except EndedError as fault:
+            text = f"the session of model {model} has ended: {fault}"
+            if session.state == "failed":
+                raise ApiError(503, text, "session_failed", "model") from None
+            raise ApiError(404, text, "session_ended", "model") from None
+
+    async def look(self, model: str) -> Seat:
+        """The engine of `model` for a look that takes no seat. Raises ApiError 404."""
+        session = self._of(model)
+        if session.state in ENDED or session.plan.engine != "llama.cpp":
+            raise ApiError(404, f"model {model!r}: nothing to ask there", "model_not_found", "model")
+        return Seat(await session.running(), model, session.id, again=session.running)
+
+    def cards(self) -> list[dict[str, Any]]:
+        """OpenAI's model objects, with `meta.n_ctx` (context) and `owned_by` (engine) as llama.cpp has them."""
+        found = []
+        for each in self.open():
+            context = each.session.context if each.session is not None else None
+            owner = {"llama.cpp": "llamacpp"}.get(each.plan.engine, each.plan.engine)
+            for name in each.plan.models:
+                card = {"id": name, "object": "model", "created": self._created, "owned_by": owner}
+                found.append({**card, "meta": {"n_ctx": context}, "session": each.id, "state": each.state})
+        return found
+
+    def _of(self, model: str) -> Supervised:
+        for each in reversed(self.all):
+            if model in each.plan.models:
+                return each
+        names = ", ".join(name for each in self.open() for name in each.plan.models) or "none"
+        raise ApiError(404, f"model {model!r}: not served here; models: {names}", "model_not_found", "model")
+
+
+class SessionMetrics:
+    """Gauges read when a monitor asks."""
+
+    def __init__(self, house: House, registry: CollectorRegistry) -> None:
+        self._house = house
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """One value a session each."""
+        open_ = self._house.open()
+        running = GaugeMetricFamily("loglore_requests_running", "Requests being answered.", labels=["model"])
+        waiting = GaugeMetricFamily("loglore_requests_waiting", "Requests in the queue.", labels=["model"])
+        ready = GaugeMetricFamily("loglore_session_ready", "1 when the engine runs.", labels=["model"])
+        restarts = CounterMetricFamily("loglore_engine_restarts", "Engines started again.", labels=["model"])
+        for each in open_:
+            name = [each.plan.models[0]]
+            running.add_metric(name, each.seats.taken)
+            waiting.add_metric(name, each.seats.waiting)
+            ready.add_metric(name, float(each.state == "ready"))
+            restarts.add_metric(name, each.restarts)
+        yield from (running, waiting, ready, restarts)

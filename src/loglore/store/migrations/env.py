@@ -1,0 +1,13 @@
+"""Alembic's entry: runs the revisions on the connection that `database` hands over."""
+
+from alembic import context
+
+from loglore.store import completions, keys, sessions
+from loglore.store.schema import METADATA
+
+# Imported for their tables.
+GROUPS = (completions, keys, sessions)
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()
