@@ -19,7 +19,7 @@ quickstart: install
 	$(BIN)/loglore quickstart
 
 test: install
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 lint: install
 	$(BIN)/ruff format --check .

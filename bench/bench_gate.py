@@ -29,15 +29,15 @@ from loglore.synth.rows import Asked
 Answers = list[tuple[str, str]]
 Plant = Callable[[str, Material, random.Random], str | None]
 LINE = re.compile(r"\bL([0-9]+)\b(?!\|)")
-COUNT = re.compile(r"\b([0-9]+)( (?:of [0-9]+ )?lines?)\b")
+COUNT = re.compile(r"\b([0-9]+)( (?:of [0-9]+ )?lines?\b| 行(?!目))")
 ADDRESS = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.])")
 QUOTE = re.compile(r"`([^`\n]{8,})`")
 
 
 def around(answer: str, one: "re.Match[str]") -> str:
     """The sentence that something stands in."""
-    start = max(answer.rfind(end, 0, one.start()) for end in (". ", "\n", '", "'))
-    ends = [place for end in (". ", ".\n", "\n", '", "') if (place := answer.find(end, one.end())) >= 0]
+    start = max(answer.rfind(end, 0, one.start()) for end in (". ", "。", "\n", '", "'))
+    ends = [place for end in (". ", "。", ".\n", "\n", '", "') if (place := answer.find(end, one.end())) >= 0]
     return answer[max(start, 0) : min(ends, default=len(answer))]
 
 
@@ -97,7 +97,9 @@ def quote(answer: str, material: Material, draw: random.Random) -> str | None:
 PLANTS: dict[str, Plant] = {"line": line, "count": count, "address": address, "quote": quote}
 
 
-def rows(logs: list[Path], per_source: int, share: float) -> Iterator[tuple[prompts.Task, Material, Answers]]:
+def rows(
+    logs: list[Path], per_source: int, share: float, language: str
+) -> Iterator[tuple[prompts.Task, Material, Answers]]:
     """The analyst's answers as they come, before any gate."""
     mined = templates.mine(reader.read_table(logs))
     source = Source(
@@ -114,11 +116,12 @@ def rows(logs: list[Path], per_source: int, share: float) -> Iterator[tuple[prom
         if taken[chunk.source] > per_source:
             continue
         for name in analyst.WRITES:
-            asked = Asked("train", chunk, name, digest=draw.random() < share)
+            asked = Asked("train", chunk, name, language, digest=draw.random() < share)
             for material in shop.candidates(asked):
                 if analyst.can_tell(name, material.facts):
                     task = shop.tasks[name]
-                    yield task, material, analyst.converse(name, material.facts, 4, task.student.get("en", ()))
+                    wordings = task.student.get(language, ())
+                    yield task, material, analyst.converse(name, material.facts, 4, wordings, language)
                     break
 
 
@@ -154,6 +157,7 @@ def main() -> None:
     parser.add_argument("logs", nargs="*", type=Path, default=[Path(__file__).parents[1] / "examples" / "logs"])
     parser.add_argument("--chunks", type=int, default=9, help="chunks of a log")
     parser.add_argument("--digests", type=float, default=0.3, help="share of rows with a digest")
+    parser.add_argument("--language", choices=["en", "ja"], default="en", help="of the rows")
     parser.add_argument("--show", type=int, default=0, help="print so many errors that were missed, of each kind")
     parser.add_argument("--teacher", type=Path, help="GGUF of a model to write the rows")
     parser.add_argument("--repeat-penalty", type=float, default=0.0, help="llama.cpp's, for --teacher")
@@ -166,17 +170,18 @@ def main() -> None:
     caught: Counter[str] = Counter()
     clean = passed = digests = 0
     draw = random.Random(3)
-    for task, material, answers in rows(options.logs, options.chunks, options.digests):
+    language = options.language
+    for task, material, answers in rows(options.logs, options.chunks, options.digests, language):
         clean += 1
         digests += material.digest
-        passed += not gate.check_pairs(task, answers, material.shown).faults
+        passed += not gate.check_pairs(task, answers, material.shown, language).faults
         for kind, plant in PLANTS.items():
             place = draw.randrange(len(answers))
             wrong = plant(answers[place][1], material, draw)
             if wrong is None:
                 continue
             copy = [*answers[:place], (answers[place][0], wrong), *answers[place + 1 :]]
-            found = bool(gate.check_pairs(task, copy, material.shown).faults)
+            found = bool(gate.check_pairs(task, copy, material.shown, language).faults)
             planted[kind] += 1
             caught[kind] += found
             if not found and planted[kind] - caught[kind] <= options.show:

@@ -2,364 +2,55 @@
 
     python bench/bench_grounding.py [--cases 1000] [--seed 1] [--misses 20] [--logs FOLDER]
 
-Cases are made from the raw text of the logs by this file's own code; the checker is called, and nothing else of it
-is used.
-True statements: line references with quotes, first and last places, entities, counts of texts, entities, levels and
-lines,
-times, ranges, order, change between halves. False ones: an entity swapped for one that is not in the log, a count one
-off, a line number moved, a quote invented, halves or order swapped, a time moved.
+Cases are made from the raw text of the logs (`grounding_cases`, which imports nothing of LogLore); the checker is
+called and its verdicts are counted, and nothing else of it is used. True statements: line references with quotes,
+first and last places, entities, counts and bounds of texts, entities, levels and lines, two counts at once, times,
+ranges, order, change between halves. False ones: an entity swapped for one that is not in the log, a count one off, a
+bound too high, a line number moved, a quote invented, halves or order swapped, a time moved. Beside them stand true
+statements whose numbers and quotations do not belong together (`grounding_truths`), and causal ones: no claim about a
+cause may be supported.
 
-A false statement is flagged when a claim in it is contradicted. Goal: at least 95 % of the false ones, at most 2 %
-of the
-true ones. Coverage: true statements with a supported claim and none contradicted; abstention: statements without a
-claim
-that was decided. Wordings seen in development and held-out ones (`grounding_wordings`) are reported apart. Causal
-statements are made beside them: no claim about a cause may be supported.
+A false statement is flagged when a claim in it is contradicted. Goal: at least 95 % of the false ones, at most 2 % of
+the true ones. Coverage: true statements with a supported claim and none contradicted; abstention: statements without
+a claim that was decided; precision: right ones among the decided. Wordings seen in development and held-out ones
+(`grounding_wordings`) are reported apart.
 """
 
 import argparse
-import random
-import re
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-from grounding_wordings import CAUSES, WORDINGS
+from grounding_cases import Case, Log, cases, causes
+from grounding_truths import truths
 
-from loglore.logs.grounding import LogIndex, check
+from loglore.logs.grounding import Claim, LogIndex, check
+from loglore.logs.measures import measure
 from loglore.logs.reader import read_table
 
-ADDRESS = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w.])")
-CLOCK = re.compile(r"(?<![0-9:])[0-2][0-9]:[0-5][0-9]:[0-5][0-9](?![0-9:])")
-# Level words where a format states them; other logs give no statements about levels.
-LEVELS = {
-    "nginx-error.log": (r"^\S+ \S+ \[(\w+)\] ", {"error": "error", "notice": "notice", "warn": "warn"}),
-    "postgresql.log": (r"\] (?:\S+@\S+ )?(ERROR|WARNING|FATAL|LOG): ", {"ERROR": "ERROR", "FATAL": "FATAL"}),
-    "shopapp.log": (r"^\S+ \S+ (ERROR|WARNING|INFO|DEBUG) ", {"ERROR": "ERROR", "WARNING": "WARNING", "INFO": "INFO"}),
-    "mariadb.log": (r"^\S+ \S+ +[0-9]+ \[(\w+)\] ", {"ERROR": "error", "Warning": "warning"}),
-    "named.log": (r"^\S+ \S+: (\w+): ", {"error": "error", "info": "info"}),
-}
-POOL = [
-    "teapot",
-    "quota",
-    "mirror",
-    "lunar",
-    "rejected",
-    "dragon",
-    "seventh",
-    "backwards",
-    "unpaid",
-    "orchard",
-    "violet",
-    "hammer",
-]
-HALVES = {"en": ("first", "second"), "ja": ("前半", "後半")}
+Judged = list[tuple[Case, list[Claim]]]
 
 
-@dataclass(frozen=True)
-class Case:
-    """A statement about a log; `true` says whether it is."""
-
-    log: str
-    kind: str
-    language: str
-    text: str
-    true: bool
-    held_out: bool
-    change: str
-
-
-class Log:
-    """One log as plain text, with what statements are made of."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        content = path.read_text(encoding="utf-8", errors="replace")
-        self.lines = content.split("\n")[:-1] if content.endswith("\n") else content.split("\n")
-        self.lower = [" ".join(line.split()).lower() for line in self.lines]
-        self.addresses = sorted({one for line in self.lines for one in ADDRESS.findall(line)})
-        self.clocks = [CLOCK.findall(line) for line in self.lines]
-        self.timed = [found[0] if len(set(found)) == 1 else "" for found in self.clocks]
-        times = [time for time in self.timed if time]
-        self.rising = bool(times) and times == sorted(times) and len(times) == len(self.lines)
-
-    def places(self, phrase: str) -> list[int]:
-        """Numbers of the lines with a phrase, whatever its case."""
-        folded = " ".join(phrase.split()).lower()
-        return [number for number, line in enumerate(self.lower, 1) if folded in line]
-
-    def with_entity(self, entity: str) -> list[int]:
-        whole = re.compile(rf"(?<![\w.]){re.escape(entity)}(?![\w]|\.[\w])")
-        return [number for number, line in enumerate(self.lines, 1) if whole.search(line)]
-
-    def phrase(self, draw: random.Random) -> str:
-        """Some consecutive words of a random line."""
-        while True:
-            words = draw.choice(self.lines).split(" ")
-            size = draw.randint(2, 7)
-            start = draw.randrange(max(1, len(words) - size + 1))
-            chosen = " ".join(words[start : start + size]).strip(" ,.;:()[]{}<>'=-|")
-            clean = not re.search(r"[\"`「」…\n\t]|\.\.\.|  |[0-9]:[0-9]{2}", chosen)
-            if 10 <= len(chosen) <= 60 and clean and re.search("[A-Za-z]{3}", chosen) and " " in chosen:
-                return chosen
-
-    def single(self, draw: random.Random) -> str:
-        for _ in range(400):
-            phrase = self.phrase(draw)
-            if len(self.places(phrase)) == 1:
-                return phrase
-        raise LookupError
-
-
-Values = dict[str, object]
-# What a maker returns: fields of a true statement, those of a false one, and what was changed.
-Pair = tuple[Values, Values, str]
-
-
-def moved(log: Log, draw: random.Random, number: int, taken: list[int]) -> int:
-    """A line number near another one, not among those taken nor next to them (a neighbour may be of the same event)."""
-    free = [one for one in range(1, len(log.lines) + 1) if all(abs(one - place) > 4 for place in taken)]
-    near = [one for one in free if abs(one - number) <= 40]
-    if not free:
-        raise LookupError
-    return draw.choice(near or free)
-
-
-def invented(log: Log, draw: random.Random, phrase: str) -> str:
-    words = phrase.split(" ")
-    for at in draw.sample(range(len(words)), max(1, len(words) // 3)):
-        words[at] = draw.choice(POOL)
-    made = " ".join(words)
-    if log.places(made):
-        raise LookupError
-    return made
-
-
-def make_line(log: Log, draw: random.Random) -> Pair:
-    phrase = log.phrase(draw)
-    places = log.places(phrase)
-    number = draw.choice(places)
-    if draw.random() < 0.5:
-        return {"q": phrase, "n": number}, {"q": phrase, "n": moved(log, draw, number, places)}, "line moved"
-    return {"q": phrase, "n": number}, {"q": invented(log, draw, phrase), "n": number}, "quote invented"
-
-
-def make_end(log: Log, draw: random.Random, at: int) -> Pair:
-    phrase = log.phrase(draw)
-    places = log.places(phrase)
-    others = [place for place in places if abs(place - places[at]) > 4]
-    false = draw.choice(others) if others else moved(log, draw, places[at], places)
-    return {"q": phrase, "n": places[at]}, {"q": phrase, "n": false}, "other place"
-
-
-def make_quote(log: Log, draw: random.Random) -> Pair:
-    phrase = log.phrase(draw)
-    return {"q": phrase}, {"q": invented(log, draw, phrase)}, "quote invented"
-
-
-def other_address(log: Log, draw: random.Random, address: str) -> str:
-    parts = address.split(".")
-    while True:
-        at = draw.randrange(1, 4)
-        changed = ".".join([*parts[:at], str(draw.randint(1, 254)), *parts[at + 1 :]])
-        if changed not in log.addresses:
-            return changed
-
-
-def make_entity(log: Log, draw: random.Random) -> Pair:
-    address = draw.choice([one for one in log.addresses if not one.startswith(("127.", "0.", "8.8.", "255."))] or [""])
-    if not address:
-        raise LookupError
-    return {"e": address}, {"e": other_address(log, draw, address)}, "entity swapped"
-
-
-def off_by_one(draw: random.Random, number: int) -> int:
-    return number + (draw.choice([-1, 1]) if number > 1 else 1)
-
-
-def countable(log: Log, draw: random.Random) -> tuple[str, list[int]]:
-    phrase = log.phrase(draw)
-    places = log.places(phrase)
-    folded = " ".join(phrase.split()).lower()
-    if any(log.lower[place - 1].count(folded) > 1 for place in places):
-        raise LookupError  # lines and occurrences differ: what is meant would be open
-    return phrase, places
-
-
-def make_count_quote(log: Log, draw: random.Random) -> Pair:
-    phrase, places = countable(log, draw)
-    if len(places) < 2:
-        raise LookupError
-    return {"q": phrase, "n": len(places)}, {"q": phrase, "n": off_by_one(draw, len(places))}, "count one off"
-
-
-def make_count_entity(log: Log, draw: random.Random) -> Pair:
-    entity = str(make_entity(log, draw)[0]["e"])
-    number = len(log.with_entity(entity))
-    if number < 2:
-        raise LookupError
-    return {"e": entity, "n": number}, {"e": entity, "n": off_by_one(draw, number)}, "count one off"
-
-
-def make_count_level(log: Log, draw: random.Random) -> Pair:
-    pattern, names = LEVELS.get(log.path.name, ("", {}))
-    if not pattern:
-        raise LookupError
-    found = [one[1] for line in log.lines if (one := re.search(pattern, line))]
-    word = draw.choice(sorted(names))
-    number = found.count(word)
-    if number < 2:
-        raise LookupError
-    return {"level": names[word], "n": number}, {"level": names[word], "n": off_by_one(draw, number)}, "count one off"
-
-
-def make_total(log: Log, draw: random.Random) -> Pair:
-    return {"n": len(log.lines)}, {"n": off_by_one(draw, len(log.lines))}, "count one off"
-
-
-def make_time(log: Log, draw: random.Random) -> Pair:
-    phrase = log.phrase(draw)
-    times = [log.timed[place - 1] for place in log.places(phrase)]
-    if not all(times):
-        raise LookupError
-    other = [one for one in log.timed if one and one not in times]
-    if draw.random() < 0.5 and other:
-        return {"q": phrase, "t": draw.choice(times)}, {"q": phrase, "t": draw.choice(other)}, "time of another line"
-    taken = {one for found in log.clocks for one in found}
-    free = [
-        f"{hour:02d}:{minute:02d}:{second:02d}"
-        for hour in (9, 20, 21)
-        for minute in (7, 34, 35, 36)
-        for second in range(60)
-    ]
-    absent = draw.choice([one for one in free if one not in taken])
-    return {"q": phrase, "t": draw.choice(times)}, {"q": phrase, "t": absent}, "time that no line has"
-
-
-def make_range(log: Log, draw: random.Random) -> Pair:
-    phrase = log.phrase(draw)
-    times = sorted({log.timed[place - 1] for place in log.places(phrase)})
-    if len(times) < 3 or not times[0]:
-        raise LookupError
-    cut = draw.randrange(1, len(times) - 1)
-    false = (times[0], times[cut]) if draw.random() < 0.5 else (times[cut], times[-1])
-    return {"q": phrase, "t": times[0], "u": times[-1]}, {"q": phrase, "t": false[0], "u": false[1]}, "time moved"
-
-
-def make_span(log: Log, draw: random.Random) -> Pair:
-    times = sorted({time for time in log.timed if time})
-    if not log.rising or len(times) < 9:
-        raise LookupError
-    cut = times[draw.randrange(3, len(times) - 3)]
-    false = (times[0], cut) if draw.random() < 0.5 else (cut, times[-1])
-    return {"t": times[0], "u": times[-1]}, {"t": false[0], "u": false[1]}, "time moved"
-
-
-def make_order(log: Log, draw: random.Random) -> Pair:
-    one, two = log.single(draw), log.single(draw)
-    first, second = sorted((one, two), key=lambda phrase: log.places(phrase)[0])
-    if log.places(second)[0] - log.places(first)[0] < 5:
-        raise LookupError
-    return {"a": first, "b": second}, {"a": second, "b": first}, "order swapped"
-
-
-def halves(log: Log, phrase: str) -> tuple[int, int]:
-    first = sum(place <= len(log.lines) // 2 for place in log.places(phrase))
-    return first, len(log.places(phrase)) - first
-
-
-def make_half(log: Log, draw: random.Random) -> Pair:
-    phrase, places = countable(log, draw)
-    sizes = halves(log, phrase)
-    middle = (len(log.lines) + 1) // 2
-    which = draw.randrange(2)
-    if sizes[0] == sizes[1] or middle in places or sizes[which] < 2:
-        raise LookupError
-    true = {"q": phrase, "n": sizes[which], "half": which}
-    if draw.random() < 0.5:
-        return true, {**true, "half": 1 - which}, "halves swapped"
-    return true, {**true, "n": off_by_one(draw, sizes[which])}, "count one off"
-
-
-def make_change(log: Log, draw: random.Random, more: bool) -> Pair:
-    """A phrase that does become more (or less) frequent, and one that does the contrary."""
-    found: dict[bool, str] = {}
-    for _ in range(60):
-        phrase = log.phrase(draw)
-        first, second = halves(log, phrase)
-        if abs(second - first) >= 2:
-            found.setdefault(second > first, phrase)
-        if len(found) == 2:
-            return {"q": found[more]}, {"q": found[not more]}, "direction swapped"
-    raise LookupError
-
-
-MAKERS = {
-    "line": make_line,
-    "first": lambda log, draw: make_end(log, draw, 0),
-    "last": lambda log, draw: make_end(log, draw, -1),
-    "quote": make_quote,
-    "entity": make_entity,
-    "count quote": make_count_quote,
-    "count entity": make_count_entity,
-    "count level": make_count_level,
-    "total": make_total,
-    "time": make_time,
-    "range": make_range,
-    "span": make_span,
-    "order": make_order,
-    "more": lambda log, draw: make_change(log, draw, True),
-    "less": lambda log, draw: make_change(log, draw, False),
-    "half": make_half,
-}
-
-
-def cases(logs: list[Log], count: int, seed: int) -> list[Case]:
-    """Cases, half of them true, kinds and languages evenly."""
-    draw = random.Random(seed)
-    made: list[Case] = []
-    turn = 0
-    while len(made) < count:
-        kind = list(MAKERS)[turn % len(MAKERS)]
-        turn += 1
-        language = draw.choice(["en", "en", "ja"])
-        log = draw.choice(logs)
-        try:
-            true, false, change = MAKERS[kind](log, draw)
-        except LookupError:
-            continue
-        at = draw.randrange(len(WORDINGS[kind][language]))
-        for values, is_true in ((true, True), (false, False)):
-            shown = {**values, "half": HALVES[language][int(str(values["half"]))]} if "half" in values else values
-            text = WORDINGS[kind][language][at].format(**shown)
-            made.append(Case(log.path.name, kind, language, text, is_true, at % 2 == 1, "" if is_true else change))
-    return made[:count]
-
-
-def causes(logs: list[Log], count: int, seed: int) -> list[tuple[str, str]]:
-    """Causal statements whose parts all stand in the log."""
-    draw = random.Random(seed)
-    made: list[tuple[str, str]] = []
-    while len(made) < count:
-        log = draw.choice([log for log in logs if log.addresses])
-        a, b = log.phrase(draw), log.phrase(draw)
-        values = {"a": a, "b": b, "n": log.places(b)[0], "e": draw.choice(log.addresses)}
-        made.append((log.path.name, draw.choice(CAUSES[draw.choice(["en", "ja"])]).format(**values)))
-    return made
-
-
-def table(title: str, groups: dict[str, list[tuple[Case, set[str]]]]) -> None:
-    print(f"\n{title:22} {'cases':>6} {'false flagged':>14} {'true flagged':>13} {'coverage':>9} {'abstention':>11}")
+def table(title: str, groups: dict[str, Judged]) -> None:
+    """One row a group: what was flagged, and precision, coverage, abstention of the verdicts."""
+    names = ("false flagged", "true flagged", "precision", "coverage", "abstention")
+    print(f"\n{title:24} {'cases':>6}", *(f"{name:>13}" for name in names))
     for name, rows in sorted(groups.items()):
-        true = [found for case, found in rows if case.true]
-        false = [found for case, found in rows if not case.true]
-        flagged = [sum("contradicted" in found for found in part) / max(len(part), 1) for part in (false, true)]
-        covered = sum("supported" in found and "contradicted" not in found for found in true) / max(len(true), 1)
-        silent = sum(not found & {"supported", "contradicted"} for _, found in rows) / len(rows)
-        print(f"{name:22} {len(rows):6} {flagged[0]:14.1%} {flagged[1]:13.1%} {covered:9.1%} {silent:11.1%}")
+        found = measure((case.true, claims) for case, claims in rows)
+        true = [{claim.verdict for claim in claims} for case, claims in rows if case.true]
+        covered = sum("supported" in said and "contradicted" not in said for said in true) / max(len(true), 1)
+        shares = (found.flagged_false, found.flagged_true, found.precision, covered, found.abstention)
+        print(f"{name:24} {len(rows):6}", *(f"{share:13.1%}" for share in shares))
+
+
+def show(case: Case, claims: list[Claim]) -> None:
+    """A case that was judged wrongly."""
+    print("TRUE FLAGGED" if case.true else f"MISSED ({case.change})", case.log, case.text)
+    print("    ", [(one.kind, one.verdict, case.text[one.start : one.end], one.actual) for one in claims])
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--logs", type=Path, default=Path(__file__).parents[1] / "examples" / "logs")
     parser.add_argument("--cases", type=int, default=1000)
@@ -368,37 +59,50 @@ def main() -> None:
     options = parser.parse_args()
     logs = [Log(path) for path in sorted(options.logs.glob("*.log"))]
     indexes = {log.path.name: LogIndex(read_table([log.path])) for log in logs}
-    judged = []
-    for case in cases(logs, options.cases, options.seed):
-        claims = check(case.text, indexes[case.log])
-        judged.append((case, {claim.verdict for claim in claims}))
-        wrong = ("contradicted" in judged[-1][1]) == case.true
-        if wrong and not case.held_out and options.misses > 0:
-            options.misses -= 1
-            print("TRUE FLAGGED" if case.true else f"MISSED ({case.change})", case.log, case.text)
-            print(
-                "    ",
-                [(claim.kind, claim.verdict, case.text[claim.start : claim.end], claim.actual) for claim in claims],
-            )
-    for title, name in (
+
+    def judge(made: list[Case]) -> Judged:
+        judged = [(case, check(case.text, indexes[case.log])) for case in made]
+        wrong = [
+            (case, claims)
+            for case, claims in judged
+            if case.true == any(one.verdict == "contradicted" for one in claims)
+        ]
+        for case, claims in [one for one in wrong if not one[0].held_out][: options.misses]:
+            show(case, claims)
+        return judged
+
+    judged = judge(cases(logs, options.cases, options.seed))
+    told = judge(truths(logs, options.cases // 4, options.seed))
+    report(judged, told)
+    made = causes(logs, options.cases // 5, options.seed)
+    named = [[one for one in check(text, indexes[log]) if one.kind == "cause"] for log, text in made]
+    print(
+        f"\ncausal statements: {len(made)}; with a claim about the cause {sum(map(bool, named))}, supported "
+        f"{sum(one.verdict == 'supported' for found in named for one in found)}, "
+        f"with evidence lines {sum(any(one.lines for one in found) for found in named)}"
+    )
+
+
+def report(judged: Judged, told: Judged) -> None:
+    """The tables of mutated statements and of those that are merely true."""
+    names: tuple[tuple[str, Callable[[Case], str]], ...] = (
         ("wordings", lambda case: "held out" if case.held_out else "development"),
         ("kind", lambda case: case.kind),
         ("language", lambda case: f"{case.language}, {'held out' if case.held_out else 'development'}"),
         ("log", lambda case: case.log),
-    ):
-        groups: dict[str, list[tuple[Case, set[str]]]] = defaultdict(list)
-        for case, found in judged:
-            groups[name(case)].append((case, found))
+    )
+    for title, name in names:
+        groups: dict[str, Judged] = defaultdict(list)
+        for one in judged:
+            groups[name(one[0])].append(one)
         if title == "wordings":
             groups["all"] = judged
+            groups["all, and those below"] = judged + told
         table(title, groups)
-    made = causes(logs, options.cases // 5, options.seed)
-    named = [[one for one in check(text, indexes[log]) if one.kind == "cause"] for log, text in made]
-    supported = sum(one.verdict == "supported" for found in named for one in found)
-    print(
-        f"\ncausal statements: {len(made)}; with a claim about the cause {sum(map(bool, named))}, supported {supported}, "  # noqa: E501
-        f"with evidence lines {sum(any(one.lines for one in found) for found in named)}"
-    )
+    groups = {"all": told}
+    for one in told:
+        groups.setdefault(f"{one[0].kind}, {'held out' if one[0].held_out else 'development'}", []).append(one)
+    table("true, nothing to count", groups)
 
 
 if __name__ == "__main__":

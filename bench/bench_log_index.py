@@ -1,6 +1,6 @@
 """Index, evidence and search of a large log, beside one SQLite FTS5 row a line and `grep`, in one run.
 
-    python bench/bench_log_index.py [--megabytes 1000] [--peer-megabytes 200] [--folder DIR]
+    python bench/bench_log_index.py [--megabytes 1000] [--peer-megabytes 200] [--folder DIR] [--steps index evidence]
 
 The log is made of the fifteen example logs, over and over: times move on, long numbers, ids and last parts of addresses
 change with every round (their digits are permuted), so that most messages are distinct while their templates are not.
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--peer-megabytes", type=int, default=200)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="what to measure; index first")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--log", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -221,7 +222,7 @@ def main() -> None:
         log = work / "big.log"
         write(log, options.megabytes)
         size = log.stat().st_size / 1e6
-        for step in ("index", "evidence", "search", "again"):
+        for step in [each for each in options.steps if each != "peer"]:
             found = apart(step, log, work / "table")
             rate = f"{size / float(str(found['seconds'])):.1f} MB/s, " if step == "index" else ""
             rows = found.pop("rows", [])
@@ -231,9 +232,10 @@ def main() -> None:
             for query, total, seconds, blocks, grep, lines in rows:  # type: ignore[attr-defined]
                 print(f"    {query:45} {total:9,} lines {seconds:7.3f} s, blocks read {blocks}", end="")
                 print(f"; grep {lines:,} {grep:.3f} s")
-        write(log, options.peer_megabytes)
-        peer = apart("peer", log, work)
-        print(f"{'peer':9} {float(str(peer['megabytes'])) / float(str(peer['seconds'])):.1f} MB/s, " + str(peer))
+        if "peer" in options.steps:
+            write(log, options.peer_megabytes)
+            peer = apart("peer", log, work)
+            print(f"{'peer':9} {float(str(peer['megabytes'])) / float(str(peer['seconds'])):.1f} MB/s, " + str(peer))
     finally:
         shutil.rmtree(work)
 

@@ -115,8 +115,8 @@ WORDINGS: dict[str, dict[str, list[str]]] = {
             "{n} lines mention {e}.",
             "There are {n} lines with {e}.",
             "The address {e} occurs {n} times.",
-            "{e} was seen {n} times.",
             "{e} accounts for {n} lines.",
+            "{e} was seen {n} times.",
         ],
         "ja": [
             "{e} は{n}回出現します。",
@@ -169,15 +169,29 @@ WORDINGS: dict[str, dict[str, list[str]]] = {
     "range": {
         "en": [
             '"{q}" appears between {t} and {u}.',
-            "All lines with `{q}` fall between {t} and {u}.",
-            "`{q}` is logged from {t} to {u}.",
-            '"{q}" occurs only between {t} and {u}.',
+            "`{q}` occurs from {t} to {u}.",
+            "`{q}` is logged between {t} and {u}.",
+            'From {t} to {u} the log shows "{q}".',
         ],
         "ja": [
             "「{q}」は{t}から{u}の間に出ています。",
-            "「{q}」が出るのは{t}から{u}までです。",
-            "「{q}」は{t}〜{u}に記録されています。",
             "{t}から{u}にかけて「{q}」が出ています。",
+            "「{q}」は{t}〜{u}に記録されています。",
+            "{t}から{u}まで「{q}」が続きます。",
+        ],
+    },
+    "extent": {
+        "en": [
+            "All lines with `{q}` fall between {t} and {u}.",
+            '"{q}" occurs only between {t} and {u}.',
+            "Every `{q}` is logged between {t} and {u}.",
+            'All occurrences of "{q}" lie between {t} and {u}.',
+        ],
+        "ja": [
+            "「{q}」はすべて{t}から{u}の間に出ています。",
+            "「{q}」が出るのは{t}から{u}までだけです。",
+            "「{q}」は{t}〜{u}にのみ記録されています。",
+            "全ての「{q}」は{t}から{u}の間です。",
         ],
     },
     "span": {
@@ -256,6 +270,127 @@ WORDINGS: dict[str, dict[str, list[str]]] = {
             "{half}には「{q}」が{n}件あります。",
             "{half}では「{q}」が{n}回記録されています。",
             "「{q}」は{half}で{n}件です。",
+        ],
+    },
+    "bound": {
+        "en": [
+            '"{q}" appears at least {n} times.',
+            "At least {n} lines contain `{q}`.",
+            '"{q}" was written {n} times or more.',
+            "`{q}` is logged on no fewer than {n} lines.",
+            "There are at least {n} occurrences of `{q}`.",
+            "We find `{q}` at least {n} times.",
+        ],
+        "ja": [
+            "「{q}」は少なくとも{n}回出現します。",
+            "「{q}」は{n}回以上記録されています。",
+            "「{q}」を含む行は{n}行以上あります。",
+            "ログには「{q}」が{n}件以上あります。",
+        ],
+    },
+    "two counts": {
+        "en": [
+            '"{a}" appears {n} times and "{b}" {m} times.',
+            "`{a}` occurs {n} times, `{b}` {m} times.",
+            '{n} lines contain "{a}", {m} lines contain "{b}".',
+            "There are {n} lines with `{a}` and {m} lines with `{b}`.",
+            "`{a}` ({n} times) and `{b}` ({m} times) are the most frequent.",
+            "The log has `{a}` on {n} lines and `{b}` on {m} lines.",
+        ],
+        "ja": [
+            "「{a}」は{n}回、「{b}」は{m}回出現します。",
+            "「{a}」が{n}件、「{b}」が{m}件あります。",
+            "「{a}」を含む行は{n}行、「{b}」を含む行は{m}行です。",
+            "「{a}」（{n}回）と「{b}」（{m}回）が目立ちます。",
+        ],
+    },
+}
+# Statements that are true whatever they seem to count: held-out ones at odd places, as above.
+TRUTHS: dict[str, dict[str, list[str]]] = {
+    "one of a kind": {
+        "en": [
+            "{n} messages of this kind, such as `{q}`, were logged.",
+            'There are {n} messages of the same kind, for example "{q}".',
+            "{n} similar lines (e.g. `{q}`) stand in the log.",
+            "`{q}` is one of {n} lines that begin alike.",
+            "{n} lines look like `{q}`, with other values at the end.",
+            "Messages such as `{q}` appear {n} times.",
+            'Besides "{q}" its kind has others: {n} lines in all.',
+            "A family of {n} lines includes `{q}`.",
+            "{n} messages, `{q}` among them, share their first words.",
+            "The group that `{q}` belongs to has {n} members, that is {n} lines.",
+        ],
+        "ja": [
+            "「{q}」のようなメッセージが{n}件あります。",
+            "「{q}」など、同じ種類のメッセージが{n}件あります。",
+            "同種の行は{n}行で、例えば「{q}」があります。",
+            "「{q}」といった行が{n}行記録されています。",
+            "「{q}」を含む同じ形のメッセージは{n}件です。",
+            "{n}件のうちの一つが「{q}」です。",
+        ],
+    },
+    "place": {
+        "en": [
+            "`{q}` is preceded by {n} lines.",
+            'There are {n} lines before the first "{q}".',
+            "The {n} lines before `{q}` are about other things.",
+            "After {n} lines `{q}` appears for the first time.",
+            "{n} lines lead up to `{q}`.",
+            'Only after {n} lines of other messages does "{q}" show up.',
+        ],
+        "ja": [
+            "最初の「{q}」の前に{n}行あります。",
+            "「{q}」が出るまでに{n}行あります。",
+            "{n}行のあとに「{q}」が初めて出ます。",
+            "「{q}」より前の行は{n}行です。",
+        ],
+    },
+    "distinct": {
+        "en": [
+            "{n} different addresses are in the log, {e} among them.",
+            "The log names {n} addresses, {e} being one.",
+            "{n} distinct hosts appear, including {e}.",
+            "{e} is one of {n} addresses.",
+            "Lines come from {n} addresses such as {e}.",
+            "Of the {n} addresses, {e} is worth a look.",
+        ],
+        "ja": [
+            "{e} を含め{n}個のアドレスが現れます。",
+            "アドレスは{n}種類で、{e} もその一つです。",
+            "{e} など{n}件の異なるアドレスがあります。",
+            "{n}個のアドレスのうち{e}に注目します。",
+        ],
+    },
+    "advice": {
+        "en": [
+            'If "{q}" appears more than {n} times, restart the service.',
+            "Alert when `{q}` is logged {n} times within a minute.",
+            "Block {e} at the firewall for {n} minutes.",
+            "Consider raising the limit to {n} connections for {e}.",
+            "Run `grep '{q}'` and look at the first {n} lines.",
+            "You may want to add a rule for `{q}` with a threshold of {n} events.",
+        ],
+        "ja": [
+            "「{q}」が{n}回以上出た場合は、サービスを再起動してください。",
+            "{e} を{n}分間ブロックすることを推奨します。",
+            "「{q}」を監視し、{n}件を超えたら通知するとよいでしょう。",
+            "{e} からの接続を{n}件までに制限してください。",
+        ],
+    },
+    "denied": {
+        "en": [
+            'There is no line with "{q}".',
+            "`{q}` does not appear in the log.",
+            'Nowhere does the log contain "{q}".',
+            "The log never says `{q}`.",
+            "{e} is not in the log.",
+            "No request came from {e}.",
+        ],
+        "ja": [
+            "「{q}」はログにありません。",
+            "「{q}」という行は見つかりません。",
+            "{e} はログに現れません。",
+            "{e} からのアクセスはありません。",
         ],
     },
 }

@@ -11,10 +11,12 @@ class Settings:
 
     home: folder of the local model hub and of other data that outlives a run (`LOGLORE_HOME`).
     threads: CPU threads for training and generation; 0 lets the libraries choose (`LOGLORE_THREADS`).
+    endpoint_key: bearer token for the endpoint of a chat or a question; None sends none (`LOGLORE_ENDPOINT_KEY`).
     """
 
     home: Path
     threads: int
+    endpoint_key: str | None
 
 
 def load() -> Settings:
@@ -29,4 +31,5 @@ def load() -> Settings:
         from loglore.errors import InputError
 
         raise InputError(f"LOGLORE_THREADS={threads!r}: expected a number of threads, 0 for the libraries' choice")
-    return Settings(home=Path(home).expanduser(), threads=int(threads))
+    key = os.environ.get("LOGLORE_ENDPOINT_KEY") or None
+    return Settings(home=Path(home).expanduser(), threads=int(threads), endpoint_key=key)

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from loglore.cli.logs import app
+from loglore.models.load import load_tokenizer
 
 LINES = [
     "2026-11-22 10:00:00 INFO shop: order 1 done",
@@ -45,6 +49,7 @@ def test_search(log: Path, tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert (found["matches"], found["shown"]) == (2, 1)
     assert found["rows"][0]["text"] == LINES[1]
+    assert found["rows"][0]["variables"] == [{"type": "number", "value": "2"}, {"type": "ip", "value": "10.0.0.5"}]
     assert {one["template"]: one["matches"] for one in found["templates"]} == {"T1": 1, "T2": 1}
     assert len(list((tmp_path / "home" / "logs").glob("[!.]*"))) == 1
 
@@ -69,6 +74,16 @@ def test_every_verb_takes_any_log(log: Path, tmp_path: Path) -> None:
     assert [one["verdict"] for one in json.loads(done.stdout)] == ["supported", "supported", "contradicted"]
     done = loglore("search", "-", "done", stdin="\n".join(LINES), home=tmp_path)
     assert done.stdout.splitlines() == [f"L1|{LINES[0]}", f"L3|{LINES[2]}"]
+
+
+def test_evidence_keeps_to_the_tokens_of_the_model(tmp_path: Path, tiny_model: Path) -> None:
+    path = tmp_path / "long.log"
+    path.write_text("".join(f"{line.replace('order', f'order {at}')}\n" for at in range(90) for line in LINES))
+    arguments = ["evidence", path, "--index", tmp_path / "index", "--budget", 300, "--json", "--tokenizer", tiny_model]
+    found = json.loads(CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False).stdout)
+    counted = len(load_tokenizer(tiny_model).encode(found["text"], add_special_tokens=False))
+    assert 150 < found["tokens"] == counted <= 300
+    assert found["omitted"]["lines"] > 200
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,12 @@ def test_redaction_survives_the_process_that_sent(server: BatchServer, tmp_path:
     assert server.sent[0]["messages"][0]["content"] == "why <IP_1>?"
     assert fanout.outcome("why 10.9.8.7?")["value"] == "WHY 10.9.8.7?"  # type: ignore[index]
     assert redactor().restore("<IP_1>") == "10.9.8.7"
+    # A changed spec clears the folder; the batch is found by its mark, and so are its placeholders.
+    for name in ("batches.jsonl", "cache.jsonl", "out.jsonl", "redaction.json"):
+        (tmp_path / name).unlink()
+    fanout = work(server, tmp_path, ["why 10.9.8.7?"], redactor=redactor(), target={"redact": True})
+    assert len(server.batches) == 1
+    assert fanout.outcome("why 10.9.8.7?")["value"] == "WHY 10.9.8.7?"  # type: ignore[index]
 
 
 def test_the_budget_holds(server: BatchServer, tmp_path: Path) -> None:

@@ -27,6 +27,16 @@ def test_streams_text_and_counts(scripted: ScriptedServer) -> None:
     assert "return_progress" not in sent
 
 
+def test_the_key_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGLORE_ENDPOINT_KEY", "of-the-environment")
+    Endpoint(scripted.url).chat(QUESTION, max_tokens=7)
+    Endpoint(scripted.url, key="given").chat(QUESTION, max_tokens=7)
+    monkeypatch.delenv("LOGLORE_ENDPOINT_KEY")
+    Endpoint(scripted.url).chat(QUESTION, max_tokens=7)
+    keys = [request["key"] for request in scripted.requests if "messages" in request]
+    assert keys == ["Bearer of-the-environment", "Bearer given", "Bearer none"]
+
+
 def test_estimated_tokens_are_on_the_high_side(scripted: ScriptedServer) -> None:
     endpoint = Endpoint(scripted.url)
     assert endpoint.count_tokens("2026-11-22 10:11") == 8

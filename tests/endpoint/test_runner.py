@@ -96,6 +96,16 @@ def test_a_second_run_asks_nothing_and_a_new_job_uses_the_cache(serve: Serve, tm
     assert tally.paid == 0
 
 
+def test_other_fields_of_the_body_make_another_question(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    for number, extra in enumerate([{}, {"reasoning_effort": "low"}, {"reasoning_effort": "high"}, {}]):
+        target = Target(url=server.url, model="storm", extra=extra)
+        work = Fanout([target], tmp_path / "cache.jsonl", tmp_path / f"out{number}.jsonl")
+        assert work.run(items(3), accept).accepted == 3
+        work.close()
+    assert server.storm.stats()["answers"] == 9
+
+
 def test_equal_requests_in_flight_are_asked_once(serve: Serve, tmp_path: Path) -> None:
     server = serve(latency=0.05)
     same = Request(({"role": "user", "content": "the same"},), 32)
@@ -236,6 +246,7 @@ def test_an_endpoint_that_stops_answering_ends_the_job(serve: Serve, tmp_path: P
         ((401, {"message": "bad key"}), r"401, the key in MY_KEY is not accepted: bad key"),
         ((429, {"message": "quota", "code": "insufficient_quota"}), "no credit left"),
         ((404, {"message": "the model storm does not exist"}), "no model 'storm'"),
+        ((400, {"message": "no such field: seed"}), "the first 20 requests were refused: 400 no such field: seed"),
     ],
 )
 def test_hopeless_endpoints_stop_the_job_in_one_line(
@@ -245,8 +256,9 @@ def test_hopeless_endpoints_stop_the_job_in_one_line(
     server = serve()
     server.storm.refusal = refusal
     with pytest.raises(InputError, match=message) as fault:
-        fanout(tmp_path, server, target={"key_env": "MY_KEY"}).run(items(20), accept)
+        fanout(tmp_path, server, target={"key_env": "MY_KEY"}).run(items(200), accept)
     assert "\n" not in str(fault.value)
+    assert server.storm.stats()["requests"] < 40
 
 
 def test_bad_targets_are_refused_before_anything_is_asked(

@@ -23,10 +23,10 @@ def row(number: int, task: str = "summary", turns: int = 1) -> dict[str, object]
     return {"conversations": conversation, "meta": {"chunk": f"db.log:{number // 2}", "task": task, "source": "db.log"}}
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve rows from six chunks, two of them conversations of two turns."""
-    path = tmp_path / "test.jsonl"
+    path = tmp_path_factory.mktemp("rows") / "test.jsonl"
     rows = [
         row(number, ("summary", "root_cause", "conversation")[number % 3], 1 + number // 10) for number in range(12)
     ]

@@ -66,7 +66,7 @@ def test_pairing_finds_a_small_steady_gain() -> None:
 def test_a_model_does_not_differ_from_itself() -> None:
     scores = metrics.score_rows(OUTPUTS, TRUTHS)
     for difference in bootstrap.paired_differences(scores, scores, CHUNKS).values():
-        assert difference == bootstrap.Interval(0, 0, 0)
+        assert difference == bootstrap.Difference(0, 0, 0, p=1)
         assert not difference.excludes_zero
 
 

@@ -1,5 +1,6 @@
 """The decoding loop against `model.generate`, the batch plan, stops and limits."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,8 @@ def test_the_chat_templates_end_of_turn_stops_an_answer(model: Any, tiny_model: 
 
 def test_prompts_too_long_for_the_model_are_refused() -> None:
     with pytest.raises(InputError, match=r"d\.jsonl: row 2 has 90 prompt tokens; with 20 new .* context of 100"):
-        generate.check_lengths([80, 90, 95], 20, 100, "d.jsonl")
-    generate.check_lengths([80], 20, 100, "d.jsonl")
+        generate.check_lengths([80, 90, 95], 20, 100, ["d.jsonl: row 1", "d.jsonl: row 2", "d.jsonl: row 3"])
+    generate.check_lengths([80], 20, 100, ["d.jsonl: row 1"])
 
 
 def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model: Path, tmp_path: Path) -> None:
@@ -104,7 +105,9 @@ def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model
 
     def answers(prompts: list[list[int]], identity: str) -> list[generate.Output]:
         named = {"model": identity}
-        return generate.generate(model, tokenizer, prompts, context, max_new_tokens=4, batch_size=2, identity=named)
+        return generate.generate(
+            model, tokenizer, prompts, context, decoding=generate.Decoding(4), batch_size=2, identity=named
+        )
 
     first = answers(PROMPTS, "one")
     assert answers(PROMPTS, "one") == first, "recorded, down to the seconds"
@@ -113,3 +116,107 @@ def test_recorded_answers_of_another_plan_are_thrown_away(model: Any, tiny_model
     assert files.read_jsonl_log(tmp_path / "outputs.jsonl")[0] != plan, "same texts, but written again"
     assert [output.prompt_tokens for output in answers(PROMPTS[:2], "two")] == [4, 11]
     assert generate.throughput(first, 2)["tokens"] == sum(output.tokens for output in first)
+
+
+def answers_of(model: Any, prompts: list[list[int]], sampling: Any, **options: Any) -> list[list[int]]:
+    from loglore.evaluate.decode import answer_batch
+
+    return [answer.tokens for answer in answer_batch(model, prompts, 12, set(), sampling, **options)]
+
+
+def test_sampling_at_its_limits_is_greedy(model: Any) -> None:
+    from loglore.evaluate.decode import Sampling
+
+    greedy = answers_of(model, PROMPTS, None)
+    seeds = [(0, row) for row in range(len(PROMPTS))]
+    assert answers_of(model, PROMPTS, Sampling(1e-6, 1.0, seeds)) == greedy
+    assert answers_of(model, PROMPTS, Sampling(1.0, 1e-9, seeds)) == greedy
+    assert answers_of(model, PROMPTS, Sampling(1.0, 1.0, seeds)) != greedy
+
+
+def test_what_a_row_draws_depends_on_its_seed_alone(model: Any) -> None:
+    from loglore.evaluate.decode import Sampling
+
+    together = answers_of(model, PROMPTS, Sampling(1.0, 0.9, [(7, row) for row in range(len(PROMPTS))]))
+    for row, prompt in enumerate(PROMPTS):
+        assert answers_of(model, [prompt], Sampling(1.0, 0.9, [(7, row)])) == [together[row]]
+    assert answers_of(model, PROMPTS, Sampling(1.0, 0.9, [(8, row) for row in range(len(PROMPTS))])) != together
+
+
+def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
+    import torch
+
+    from loglore.evaluate.decode import Sampling
+
+    logits = torch.log(torch.tensor([[0.5, 0.25, 0.15, 0.1]])).repeat(4000, 1)
+    for temperature, top_p, expected in (
+        (1.0, 1.0, [0.5, 0.25, 0.15, 0.1]),
+        (1.0, 0.8, [0.5 / 0.9, 0.25 / 0.9, 0.15 / 0.9, 0.0]),
+        (0.5, 1.0, [0.25 / 0.345, 0.0625 / 0.345, 0.0225 / 0.345, 0.01 / 0.345]),
+    ):
+        sampling = Sampling(temperature, top_p, [(1, row) for row in range(4000)])
+        drawn = sampling.draw(logits, range(4000))
+        shares = torch.bincount(drawn[:, 0], minlength=4) / 4000
+        assert shares.tolist() == pytest.approx(expected, abs=0.03)
+        if top_p < 1:
+            assert shares[3] == 0
+
+
+def test_prompts_that_begin_alike_are_answered_as_if_alone(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loglore.evaluate import decode
+
+    start = [(7 * place) % 500 + 3 for place in range(100)]
+    prompts = [[*start, 9, 8, 7, *range(20, 60)], [*start, 9, 8, 7, 4, 5], [*start, 11], start, [5, 6], [*start, 9]]
+    read: list[int] = []
+    forward = model.forward
+
+    def counted(*args: Any, **options: Any) -> Any:
+        if options["input_ids"].shape[1] > 1 or "position_ids" not in options:
+            read.append(options["input_ids"].shape[1])
+        return forward(*args, **options)
+
+    monkeypatch.setattr(model, "forward", counted)
+    found = answers_of(model, prompts, None)
+    assert read[: len(prompts)] == [143, 2, 1, 1, 2, 101], "the shared start is read once"
+    monkeypatch.setattr(model, "forward", forward)
+    assert found == [reference(model, prompt, 12, set()) for prompt in prompts]
+    assert decode.common_start([1, 2, 3], [1, 2, 3]) == 2, "the last token is always read"
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 5)), min_size=1, max_size=40), st.integers(1, 9))
+def test_a_plan_keeps_groups_together(rows: list[tuple[int, int]], batch_size: int) -> None:
+    lengths, groups = map(list, zip(*rows, strict=True))
+    order = [row for batch in generate.plan(lengths, batch_size, groups) for row in batch]
+    assert sorted(order) == list(range(len(rows)))
+    met = [groups[row] for row in order]
+    assert sum(one != other for one, other in itertools.pairwise(met)) == len(set(groups)) - 1
+
+
+def test_a_stop_text_ends_the_answer_before_it(model: Any, tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer: Any = load_tokenizer(tiny_model)
+
+    def text(name: str, *stop: str, new: int = 24) -> generate.Output:
+        context = RunFolder(tmp_path / name, {})
+        decoding = generate.Decoding(new, stop=stop)
+        return generate.generate(model, tokenizer, PROMPTS[:1], context, decoding=decoding, batch_size=2, identity={})[
+            0
+        ]
+
+    whole = text("whole")
+    mark = whole.text[len(whole.text) // 2 :][:3]
+    cut = text("cut", "never there", mark)
+    assert cut.text == whole.text[: whole.text.index(mark)].strip()
+    assert (cut.finish, whole.finish) == ("stop", "length")
+    assert cut.tokens < whole.tokens, "it stops at once"
+
+
+def test_sampled_answers_continue_the_same_after_a_kill(model: Any, tiny_model: Path, tmp_path: Path) -> None:
+    tokenizer: Any = load_tokenizer(tiny_model)
+    asked = {"decoding": generate.Decoding(8, temperature=1.0, top_p=0.9, seed=5), "batch_size": 1, "identity": {}}
+    whole = generate.generate(model, tokenizer, PROMPTS, RunFolder(tmp_path / "whole", {}), **asked)
+    again = RunFolder(tmp_path / "again", {})
+    generate.generate(model, tokenizer, PROMPTS, again, **asked)
+    path = again.path / "outputs.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    found = generate.generate(model, tokenizer, PROMPTS, again, **asked)
+    assert [output.text for output in found] == [output.text for output in whole]

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from loglore.errors import InputError
-from loglore.evaluate import metrics
+from loglore.evaluate import measures, metrics, questions
 from loglore.evaluate import test as job
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
@@ -30,7 +30,11 @@ context.finish(job.run(spec, context))
 
 
 def spec_of(model: Path, dataset: Path, **changes: Any) -> job.TestSpec:
-    values = {"model": model, "dataset": dataset, "max_new_tokens": 48, "batch_size": 2, "general_text": False}
+    values = {"model": model, "dataset": dataset, "turns": "last"} | {
+        "max_new_tokens": 48,
+        "batch_size": 2,
+        "general_text": False,
+    }
     return job.TestSpec.parse(values | changes, "test")
 
 
@@ -52,7 +56,7 @@ def test_rows_and_scores(tiny_model: Path, dataset: Path, tmp_path: Path) -> Non
         assert found["low"] <= found["high"]
         assert found["value"] == pytest.approx(metrics.aggregate(expected)[name])
     assert rows["tokens"].max() == 48 or (rows["finish"] == "stop").all()
-    assert set(scores["signatures"]) == set(metrics.NAMES)
+    assert set(scores["signatures"]) == {*metrics.NAMES, *measures.BY_NAME}
     assert scores["truncated"] == (rows["finish"] == "length").sum()
     assert result["tokens_per_second"] > 0
 
@@ -119,7 +123,7 @@ def test_bad_rows_are_named(content: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as fault:
-        job.read_questions(path)
+        questions.read_questions(path)
     assert "bad.jsonl" in str(fault.value)
 
 

@@ -39,7 +39,7 @@ def test_events_have_headers_and_repeat_in_templates(path: Path) -> None:
 
 
 def test_the_corpus_is_mined_in_seconds() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = mine(read_table(LOGS))
-    assert time.perf_counter() - start < 10  # about 0.6 s on two idle cores
+    assert time.process_time() - start < 10  # about 0.6 s on two idle cores
     assert found.table.height > 5000

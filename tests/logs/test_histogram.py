@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from loglore.cli.logs_levels import logs_levels
 from loglore.errors import InputError
 from loglore.logs import histogram
-from loglore.logs.reader import table_of
+from loglore.logs.reader import read_table, table_of
+from loglore.logs.table import index
 
 START = datetime.datetime(2026, 11, 22, 10)
 LEVELS = st.sampled_from(["fatal", "error", "warning", "info", "debug", "trace", None])
@@ -71,6 +72,14 @@ def test_events_are_counted_not_lines() -> None:
     assert found.rows[0] == {"time": "2026-11-22T10:00:00Z", "error": 1, "info": 0}
 
 
+def test_a_table_on_disk_is_counted_shard_by_shard(tmp_path: Path) -> None:
+    logs = Path(__file__).parents[2] / "examples" / "logs"
+    paths = [logs / name for name in ("redis.log", "shopapp.log", "sshd.log")]
+    on_disk = index(paths, tmp_path / "table", block_bytes=10_000)
+    assert len(on_disk.manifest.shards) > 9
+    assert histogram.count(on_disk, 20) == histogram.count(read_table(paths), 20)
+
+
 def test_nothing_to_count() -> None:
     with pytest.raises(InputError, match="none of the 2 events has a time"):
         histogram.count(table_of(["a", "b"]))
@@ -115,11 +124,12 @@ def test_the_command(tmp_path: Path) -> None:
     app.command()(logs_levels)
     log = tmp_path / "app.log"
     log.write_text("2026-11-22 10:00:00 ERROR a.b: c\n2026-11-22 10:00:05 INFO a.b: c\n")
-    shown = CliRunner().invoke(app, [str(log)])
+    log_and_index = [str(log), "--index", str(tmp_path / "index")]
+    shown = CliRunner().invoke(app, log_and_index)
     assert shown.exit_code == 0 and "error" in shown.stdout and "█" in shown.stdout
-    made = CliRunner().invoke(app, [str(log), "--png", str(tmp_path / "p.png"), "--svg", str(tmp_path / "p.svg")])
+    made = CliRunner().invoke(app, [*log_and_index, "--png", str(tmp_path / "p.png"), "--svg", str(tmp_path / "p.svg")])
     assert made.exit_code == 0 and made.stdout == ""
     assert (tmp_path / "p.png").stat().st_size > 1000 and (tmp_path / "p.svg").stat().st_size > 1000
-    rows = json.loads(CliRunner().invoke(app, [str(log), "--json", "--buckets", "1"]).stdout)
+    rows = json.loads(CliRunner().invoke(app, [*log_and_index, "--json", "--buckets", "1"]).stdout)
     assert rows["rows"] == [{"time": "2026-11-22T10:00:00Z", "error": 1, "info": 1}]
     assert (rows["bucket_seconds"], rows["untimed"]) == (10, 0)

@@ -114,6 +114,13 @@ def test_the_example_logs(tmp_path: Path) -> None:
     assert_same(found, [EXAMPLES])
 
 
+def test_drain_on_disk_is_drain_in_memory(tmp_path: Path) -> None:
+    paths = sorted(EXAMPLES.glob("*.log"))[:6]
+    found = table.index(paths, tmp_path / "table", block_bytes=20_000)
+    assert found.drain_templates() == mine(read_table(paths), "drain").templates
+    assert found.drain_templates() != found.templates
+
+
 def test_line_numbers_are_those_of_sed(tmp_path: Path) -> None:
     path = small(tmp_path, b"one\r\n\ntwo \x0b\x0c \xe2\x80\xa8 still two\n" * 40 + b"last without end")
     frame = table.index([path], tmp_path / "table", block_bytes=50).frame().collect()
@@ -275,6 +282,21 @@ def test_rotation_is_said_and_keeps_what_was_read(tmp_path: Path) -> None:
     gone = found.update()
     assert gone.notes == [f"{path}: is gone: its lines are kept"]
     assert gone.height == 1
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_marked_partial(tmp_path: Path) -> None:
+    path = small(tmp_path, b"2026-11-22 10:00:00 INFO a: order 1 done\n" * 2000)
+
+    def shrink(done: float, total: float) -> None:
+        if path.stat().st_size > 41_000:
+            os.truncate(path, 41_000)
+
+    found = table.index([path], tmp_path / "table", shrink, block_bytes=10_000)
+    assert found.height == 1000
+    assert found.notes == [
+        f"{path}: partial: it shrank from 82,000 to 41,000 bytes while it was read; the lines before it are here"
+    ]
+    assert "shrank from 82,000 to 41,000 bytes" in table.index([path], tmp_path / "table").notes[0]
 
 
 def test_a_folder_gets_a_new_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loglore.logs import variables
+from loglore.logs import templates, variables
 from loglore.logs.masking import MARKS, TYPE_OF, mask
 from loglore.logs.patterns import expand
 from loglore.logs.reader import read_table, table_of
@@ -140,6 +140,29 @@ def masked(text: str) -> str:
 )
 def test_masks(text: str, expected: str) -> None:
     assert masked(text) == expected
+
+
+NUMBERED = st.sampled_from(
+    ["port # up", "GET /a# HTTP/1.1\" #00 12", "0x#f", "#x#", "::#", "a::#b", "node# done", "10.0.#.#", "eth#: #:#:#",
+     "-#", "blk_-##", "2026-#-#", "#ms", "job_2026#_00#", "dead#beef", "TCP_MISS/#0# x", "HTTP/1.# #0#",
+     "v#.#-rc#", "'#'"]
+)  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(NUMBERED, st.lists(st.integers(0, 9), min_size=5, max_size=5)), min_size=1, max_size=30))
+def test_masking_together_is_masking_apart(parts: list[tuple[str, list[int]]]) -> None:
+    """Whatever rule of `masking` names a digit must have its form in `NAMES_A_DIGIT`, or leave a digit."""
+    messages = []
+    for form, digits in parts:
+        fill = iter(digits)
+        messages.append("".join(str(next(fill)) if letter == "#" else letter for letter in form))
+        messages += [" ".join(messages[-3:]), messages[-1].translate(str.maketrans("0123456789", "5038127946"))]
+    series = pl.Series(messages)
+    expected = masked_messages(series)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(templates, "FEW_MESSAGES", 0)
+        assert templates.masked_messages(series).equals(expected)
 
 
 @given(st.ip_addresses(v=4), st.uuids(), st.integers(0, 10**12))

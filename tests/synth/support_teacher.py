@@ -56,7 +56,7 @@ def answer(asked: dict[str, Any], quote: str) -> str:
         text = f"The event says something about the system and its parts, as `{quote}` shows."
         pattern = "%{GREEDYDATA:line}"
         return json.dumps({"grok": pattern, "insight": text, "root_cause": None, "components": None, "forecast": text})
-    if "in Japanese" in prompt:
+    if "日本語" in prompt or "in Japanese" in prompt:
         body = f"ログには `{quote}` が記録されています。原因はこの行からは分かりません。" * 3
         heads = ("概要", "分析", "推奨される手順", "比較", "結論", "推奨事項")
     else:

@@ -108,6 +108,21 @@ def test_questions_vary(done: tuple[Path, dict]) -> None:
     assert len({row["conversations"][0]["value"].partition("\n\n")[0] for row in rows}) >= 4
 
 
+def test_the_analyst_writes_both_languages(long_logs: Path, tmp_path: Path) -> None:
+    spec = spec_for(long_logs, language="mix", tasks=[*TASKS, "alert"], evidence_share=0.4)
+    result = chat.run(spec, RunFolder(tmp_path, {}))
+    assert result["removed"] == {}
+    assert result["grounding"]["contradicted"] == 0
+    rows = rows_of(tmp_path, "train")
+    languages = [row["meta"]["language"] for row in rows]
+    assert abs(languages.count("en") - languages.count("ja")) <= 1
+    for row in rows:
+        asked, answered = row["conversations"][0]["value"].split("\n")[0], row["conversations"][1]["value"]
+        assert asked.isascii() == (row["meta"]["language"] == "en")
+        assert ("。" in answered) == (row["meta"]["language"] == "ja")
+    assert any("evidence" in row["meta"] and row["meta"]["language"] == "ja" for row in rows)
+
+
 def test_numbered_lines(long_logs: Path, tmp_path: Path) -> None:
     chat.run(spec_for(long_logs, numbered=True, train_rows=5, test_rows=0, validation_rows=0), RunFolder(tmp_path, {}))
     row = rows_of(tmp_path, "train")[0]

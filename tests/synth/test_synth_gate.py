@@ -40,6 +40,9 @@ def findings(text: str) -> list[str]:
         "In the first half `disk full` is in 1 line.",
         "`disk full` (L2) comes before `accepted` (L5).",
         "ディスクは「disk full」で 3 回記録されています。",
+        "`disk full on the moon` という記録はありません。",
+        "`df -h /var/shop` を実行してください。",
+        'The shop ran into a "write amplification problem" there.',
     ],
 )
 def test_true_sentences_pass(text: str) -> None:
@@ -58,6 +61,11 @@ def test_true_sentences_pass(text: str) -> None:
         ("**Next steps**\n- Decide whether 10.0.0.7 may come in.", "10.0.0.7"),
         ("Of 5 lines, 4 lines contain `disk full`.", "4"),
         ("「disk full」は 7 回記録されています。", "7 回"),
+        ("1. **解決できない問題**: `disk full on the moon` が 2 行にあります。", "`disk full on the moon`"),
+        ("A crash can be seen: `disk full on the moon`.", "`disk full on the moon`"),
+        ('It says "the disk was emptied by mistake" there.', "the disk was emptied by mistake"),
+        ('It says "disk fuel while" there.', "disk fuel while"),
+        ("`disk fuel while writing` を調べてください。", "`disk fuel while writing`"),
     ],
 )
 def test_false_sentences_are_found(text: str, wrong: str) -> None:
@@ -138,6 +146,14 @@ def test_what_a_digest_does_not_show() -> None:
     assert "sight" in kinds("summary", markdown("At 07:10:09 a request came in. " * 4), view=view)
     assert "sight" in kinds("summary", markdown("`request from 10.0.0.2` is fine. " * 4), view=view)
     assert "sight" in kinds("summary", markdown("L5 tells of a request that was accepted. " * 4), view=view)
+
+
+def test_a_template_that_the_digest_shows_may_be_quoted() -> None:
+    shown = 't1 ×2 l2–l4: <*> <*>/<*> reply "<*>" is <*> l2|2026-11-22 07:10:01 error shop: disk full'
+    view = View(shown, frozenset([2]), frozenset([2, 4]), frozenset())
+    text = 'The kind is `<*> <*>/<*> reply "<*>" is <*>`, and nothing more is said about what it means. ' * 2
+    assert kinds("summary", markdown(text), view=view) == []
+    assert kinds("summary", markdown(text), view=View("l2|disk full", *[frozenset([2])] * 2, frozenset())) != []
 
 
 def test_the_analyst_writes_alerts_from_facts() -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,26 @@ def test_every_built_in_task_has_wordings_in_both_languages() -> None:
             assert all(not wording.isascii() for wording in task.student["ja"])
         text = task.prompt("L1|x {not} a placeholder", "ja", True, 10)
         assert text.endswith("L1|x {not} a placeholder")
-        assert "Japanese" in text
+        assert "日本語" in text
         assert "{" not in text.replace("{not}", "").replace('{"', "")
-        assert prompts.CITE in text
-        assert prompts.NO_NUMBERS in task.prompt("L1|x", "en", False, 10)
+        assert prompts.CITE["ja"] in text
+        english = task.prompt("L1|x", "en", False, 10)
+        assert prompts.NO_NUMBERS["en"] in english
+        assert english.isascii() or task.name == "conversation"
+        # Both ask for the same: the same fields, as many parts.
+        assert re.findall(r'"[a-z_]+":', english) == re.findall(r'"[a-z_]+":', text)
+        assert re.findall(r"^[1-9]\.", english, re.MULTILINE) == re.findall(r"^[1-9]\.", text, re.MULTILINE)
+
+
+def test_one_text_serves_both_languages_and_names_them() -> None:
+    task = prompts.parse("t", GOOD.replace("Explain {log}", "In {language}, {references} {log}"), "t.yaml")
+    assert task.prompt("x", "ja", True, 2) == f"In Japanese, {prompts.CITE['en']} x"
+    both = GOOD.replace("'Explain {log}'", "{ja: '説明: {log} {references}', en: 'Explain {log}'}")
+    task = prompts.parse("t", both, "t.yaml")
+    assert task.prompt("x", "ja", True, 2) == f"説明: x {prompts.CITE['ja']}"
+    assert task.prompt("x", "en", True, 2) == "Explain x"
+    alone = prompts.parse("t", GOOD.replace("'Explain {log}'", "{ja: '{language}: {log}'}"), "t.yaml")
+    assert alone.prompt("x", "en", True, 2) == "English: x"
 
 
 def test_a_conversation_of_ten_pairs() -> None:
@@ -46,6 +63,9 @@ def test_the_version_changes_with_the_text() -> None:
             r"t\.yaml: unknown placeholder `lnaguage`; did you mean `language`",
         ),
         (GOOD.replace("markdown", "conversation"), r"no placeholder \{turns\}"),
+        (GOOD.replace("'Explain {log}'", "{en: '{log}', ja: 'x'}"), r"no placeholder \{log\}"),
+        (GOOD.replace("'Explain {log}'", "{fr: '{log}'}"), "`teacher"),
+        (GOOD.replace("'Explain {log}'", "{}"), "teacher is empty"),
         (GOOD.replace("markdown", "json"), "expected the key `schema`"),
         (GOOD.replace("markdown", "json") + "schema: {type: 7}", "`schema` is no JSON schema"),
         (GOOD + "setcions: 3", "unknown key `setcions`; did you mean `sections`"),

@@ -1,6 +1,7 @@
 """The chat and NLPLog jobs with endpoints as teachers, over a real local server."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -207,7 +208,6 @@ def test_preview_shows_what_would_be_sent_and_sends_nothing(logs: Path, server: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher": "analyst", "language": "ja"}, "analyst writes English only"),
         ({"teacher": "analyst", "budget_dollars": 1}, "budget_dollars is for endpoints"),
         ({"teacher": []}, "empty list"),
         ({"teacher": {"url": "ftp://x", "model": "m"}}, "expected one such as"),
@@ -246,7 +246,7 @@ def test_nlplog_rows_by_an_endpoint(logs: Path, server: StormServer, tmp_path: P
     for row in rows:
         assert row["log"].strip() in row["instruction"]
         assert row["meta"]["teacher"] == "storm"
-        assert row["meta"]["prompt"].startswith("nlplog.v1:")
+        assert row["meta"]["prompt"].startswith("nlplog.v2:")
         assert row["meta"]["template"] in row["meta"]["templates"]
 
 
@@ -265,6 +265,32 @@ def test_nlplog_answers_are_checked_one_by_one(logs: Path, server: StormServer, 
     result = nlplog.run(nlplog_spec(logs, server, seed=1), RunFolder(tmp_path / "b", {}))
     assert result["rows"] == 0
     assert set(result["removed"]) == {"grok: claim"}
+
+
+def test_a_teacher_may_quote_the_templates_it_was_shown(logs: Path, server: StormServer, tmp_path: Path) -> None:
+    def reply(asked: dict[str, Any]) -> str:
+        prompt = asked["messages"][0]["content"]
+        shown = re.findall(r"(?:Template|cases): (.*)", prompt)[-1]
+        return teachers.answer(asked, shown.replace("`", ""))
+
+    server.storm.reply = reply
+    result = nlplog.run(nlplog_spec(logs, server), RunFolder(tmp_path, {}))
+    assert result["removed"] == {}
+    assert any("<*>" in row["output"] for row in rows_of(tmp_path, "nlplog.jsonl"))
+
+
+def test_what_nlplog_would_send_is_shown_and_not_sent(logs: Path, server: StormServer) -> None:
+    teacher = {"url": "https://api.example.com/v1", "model": "m"}
+    shown = list(nlplog.preview(nlplog_spec(logs, server, teacher=teacher), 5))
+    text = "\n".join(body["messages"][0]["content"] for _, _, body in shown)
+    assert len(shown) == 5
+    assert "Template: " in text
+    assert "10.20.1." not in text
+    assert "<IP_1>" in text
+    assert shown[0][2]["response_format"]["json_schema"]["schema"]["required"][0] == "grok"
+    assert server.storm.stats()["requests"] == 0
+    with pytest.raises(InputError, match="nothing would be sent"):
+        list(nlplog.preview(nlplog_spec(logs, server, teacher="analyst"), 1))
 
 
 def test_nlplog_prompts_of_ones_own(logs: Path, server: StormServer, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 Exit codes: 0 done, 1 a job failed, 2 bad input, 130 stopped by Ctrl-C. Errors are one line; `--debug` shows where.
 """
 
+import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -14,7 +16,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, logs, models, synth
+from loglore.cli import data, evaluate, logs, models, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError
 
@@ -28,7 +30,10 @@ app.add_typer(data.app, name="data")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
 app.add_typer(synth.app, name="synth")
+app.command("test")(evaluate.test)
+app.command("compare")(evaluate.compare)
 
+M_ARENA_MAX = -8  # of malloc.h
 # How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
 FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
 
@@ -102,12 +107,6 @@ def train(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: 
 
 
 @app.command()
-def test(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """Score a model on a dataset (a test job)."""
-    run_job("test", spec, out)
-
-
-@app.command()
 def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
     """A model version as safetensors, GGUF or for Ollama."""
     run_job("export", spec, out)
@@ -156,6 +155,7 @@ def chat(
 def main() -> None:
     """Entry point: run the verb, turn errors into one line and an exit code."""
     _choose_thread_waiting()
+    _share_one_arena()
     # PEFT calls what transformers renamed; nothing a user could change.
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
     # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
@@ -197,6 +197,16 @@ def _choose_thread_waiting() -> None:
         os.environ["GOMP_SPINCOUNT"] = "10000"
     else:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _share_one_arena() -> None:
+    """Let all threads take memory from one arena of glibc's allocator.
+
+    The backward pass runs in a thread of its own, and what it frees in its arena the forward pass could not use again.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # a libc other than glibc
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _described(fault: OSError) -> str:

@@ -2,45 +2,35 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from loglore.cli.logs_index import Index, indexed
 from loglore.cli.logs_levels import logs_levels
 from loglore.cli.output import AsJson, LogPaths, say, table, vars_of
 
 if TYPE_CHECKING:
-    from loglore.logs.table import LogTable
+    from loglore.logs.evidence import CountTokens
 
 app = typer.Typer(help="Look into logs of any size; needs no model.", no_args_is_help=True)
 app.command("levels")(logs_levels)
 
-Index = Annotated[
-    Path | None, typer.Option("--index", help="Folder for the log's index; default: below LOGLORE_HOME/logs.")
-]
-
-
-@contextmanager
-def indexed(logs: list[Path], index: Path | None) -> "Iterator[LogTable]":
-    """The table of some logs, read with a bar, and notes on what was left out, on standard error."""
-    from loglore.logs import table as tables
-    from loglore.runs.progress import indexing_bar
-
-    with indexing_bar() as on_progress:
-        found = tables.index(logs, index, on_progress)
-    for note in found.notes:
-        say(note)
-    yield found
-
 
 @app.command("templates")
-def logs_templates(logs: LogPaths, index: Index = None, as_json: AsJson = False) -> None:
+def logs_templates(
+    logs: LogPaths,
+    algorithm: Annotated[
+        Literal["default", "drain"], typer.Option(help="drain: Drain3's own groups of the distinct masked messages.")
+    ] = "default",
+    index: Index = None,
+    as_json: AsJson = False,
+) -> None:
     """The message templates of logs, with counts and first and last line."""
     with indexed(logs, index) as log:
-        rows = [vars_of(template) for template in log.templates]
+        found = log.templates if algorithm == "default" else log.drain_templates()
+        rows = [vars_of(template) for template in found]
     table(rows, ["id", "count", "first", "last", "text"], as_json)
 
 
@@ -58,7 +48,7 @@ def logs_search(
     as_json: AsJson = False,
 ) -> None:
     """Find lines: LOG… 'refused "no route" 10.0.0.5 conn* -debug'; OR between alternatives, '' for every line."""
-    from loglore.logs import search
+    from loglore.logs import search, variables
     from loglore.logs.search import Filters, moment, pairs
 
     *paths, query = logs
@@ -73,9 +63,11 @@ def logs_search(
         )
         found = search.search(log, "" if query == Path() else str(query), filters, limit)
         texts = {one: log.by_id[one].text for one, _ in found.templates}
-    if as_json:
+        typed = variables.of_rows(log.messages(found.rows), log.by_id) if as_json else None
+    if typed is not None:
         kinds = [{"template": one, "matches": count, "text": texts[one]} for one, count in found.templates]
-        result = {"matches": found.total, "shown": found.rows.height, "rows": found.rows.to_dicts(), "templates": kinds}
+        result = {"matches": found.total, "shown": found.rows.height, "templates": kinds}
+        result["rows"] = found.rows.with_columns(typed).to_dicts()
         print(json.dumps(result, indent=2, ensure_ascii=False, default=str))
         return
     several = len(log.sources) > 1
@@ -103,7 +95,10 @@ def logs_chunk(
 @app.command("evidence")
 def logs_evidence(
     logs: LogPaths,
-    budget: Annotated[int, typer.Option(min=64, help="Budget in characters / 4, about tokens.")] = 2000,
+    budget: Annotated[
+        int, typer.Option(min=64, help="Tokens; without --tokenizer characters / 4 count as one.")
+    ] = 2000,
+    tokenizer: Annotated[Path | None, typer.Option(help="Model folder or GGUF whose tokens count.")] = None,
     question: Annotated[str, typer.Option("--question", "-q", help="What it is for.")] = "",
     before: Annotated[str | None, typer.Option(help="Window FROM..TO that --after is set against.")] = None,
     after: Annotated[str | None, typer.Option(help="Window FROM..TO.")] = None,
@@ -115,8 +110,17 @@ def logs_evidence(
 
     with indexed(logs, index) as log:
         windows = search.windows(before, after, log)
-        found = evidence.build(log, budget, lambda text: (len(text) + 3) // 4, question, windows)
+        found = evidence.build(log, budget, _counter(tokenizer), question, windows)
     print(json.dumps(vars_of(found), indent=2, ensure_ascii=False) if as_json else found.text)
+
+
+def _counter(tokenizer: Path | None) -> "CountTokens":
+    if tokenizer is None:
+        return lambda text: (len(text) + 3) // 4
+    from loglore.models.load import load_tokenizer
+
+    loaded = load_tokenizer(tokenizer)
+    return lambda text: len(loaded.encode(text, add_special_tokens=False))
 
 
 @app.command("check")
@@ -134,6 +138,7 @@ def logs_check(
         claims = grounding.check(content, log)
     rows = [{**vars_of(claim), "text": content[claim.start : claim.end]} for claim in claims]
     table(rows, ["verdict", "kind", "text", "lines", "actual"], as_json)
+    say(", ".join(f"{count} {verdict}" for verdict, count in grounding.tally(claims).items()))
 
 
 def _named(paths: list[Path], query: Path) -> list[Path]:

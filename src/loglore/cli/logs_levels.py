@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from loglore.cli.logs_index import Index, indexed
 from loglore.cli.output import AsJson, LogPaths
 
 
@@ -14,12 +15,14 @@ def logs_levels(
     png: Annotated[Path | None, typer.Option("--png", help="Write a picture here instead.")] = None,
     svg: Annotated[Path | None, typer.Option("--svg", help="Write a vector picture here instead.")] = None,
     buckets: Annotated[int, typer.Option(min=1, max=500, help="Columns, at most.")] = 60,
+    index: Index = None,
     as_json: AsJson = False,
 ) -> None:
     """Events by level over time: in the terminal, as a picture, or as JSON."""
-    from loglore.logs import histogram, reader
+    from loglore.logs import histogram
 
-    found = histogram.count(reader.read_table(logs), buckets)
+    with indexed(logs, index) as log:
+        found = histogram.count(log, buckets)
     if png is not None:
         histogram.draw(found, png, "png")
     if svg is not None:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,15 +28,21 @@ def synth_chat(spec: SpecFile, out: OutFolder) -> None:
 def synth_preview(
     spec: SpecFile,
     rows: Annotated[int, typer.Option("--rows", "-n", min=1, help="So many requests an endpoint.")] = 1,
+    verb: Annotated[Literal["chat", "nlplog"], typer.Option("--for", help="Whose spec it is.")] = "chat",
     as_json: AsJson = False,
 ) -> None:
-    """Show what `synth chat` would send to its endpoints, redacted as it would be; nothing is sent."""
+    """Show what `synth chat` or `synth nlplog` would send to endpoints, redacted as it would be. Nothing is sent."""
     from loglore.jobs import recipes
-    from loglore.synth import chat
+    from loglore.synth import chat, nlplog
 
-    job = recipes.job_of(spec, "synth", {**recipes.read_yaml(spec), "kind": "synth"})
-    values = recipes.resolve(job, recipes.Recipe("synth", spec, (job,)), {})
-    for name, url, body in chat.preview(chat.ChatSpec.parse(values, str(spec)), rows):
+    kind = {"chat": "synth", "nlplog": "nlplog"}[verb]
+    job = recipes.job_of(spec, kind, {**recipes.read_yaml(spec), "kind": kind})
+    values = recipes.resolve(job, recipes.Recipe(kind, spec, (job,)), {})
+    if verb == "chat":
+        shown = chat.preview(chat.ChatSpec.parse(values, str(spec)), rows)
+    else:
+        shown = nlplog.preview(nlplog.NlplogSpec.parse(values, str(spec)), rows)
+    for name, url, body in shown:
         if as_json:
             print(json.dumps({"row": name, "url": url, "body": body}, ensure_ascii=False))
             continue

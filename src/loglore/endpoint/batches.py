@@ -99,7 +99,7 @@ def _missing(fanout: Fanout, requests: Iterable[Request]) -> dict[str, Request]:
     target = fanout.targets[0]
     missing: dict[str, Request] = {}
     for request in requests:
-        key = digest(request.identity(target.model))
+        key = digest(request.identity(target))
         if key in fanout.cache or key in missing:
             continue
         if not fanout.budget.hold(*_most(target, request)):
@@ -118,7 +118,7 @@ def _next(
     fanout: Fanout, item: Item, request: Request, use: Use, judge: Judge, faults: Mapping[str, str], done: Any
 ) -> Request | None:
     """The item's next request; None when it has its outcome, or no room in the budget."""
-    key = digest(request.identity(fanout.targets[0].model))
+    key = digest(request.identity(fanout.targets[0]))
     found = fanout.cache.get(key)
     if found is None and key not in faults:
         fanout.tally.unasked += 1
@@ -142,6 +142,10 @@ async def _fetch(
     known = state.get(mark)
     if known is None or known["over"]:
         found = None if known else await _find(session, mark)
+        if found:
+            # Placeholders are numbered in the order of the requests, so those of a lost file come back.
+            for request in missing.values():
+                session.body(request)
         batch = found or await _submit(fanout, session, missing, mark, state.path.parent)
         state.put(mark, {"batch": batch.id, "over": False})
         state.sync()

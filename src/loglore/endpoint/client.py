@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from loglore import settings
 from loglore.endpoint.redaction import Redactor
 from loglore.errors import InputError, JobError
 
@@ -65,7 +66,7 @@ class Endpoint:
     Args:
         url: base URL, as the `openai` client takes it (`http://127.0.0.1:8080/v1`).
         model_id: the model to ask; None takes the only one offered.
-        key: bearer token, where one is needed.
+        key: bearer token, where one is needed; None takes that of `LOGLORE_ENDPOINT_KEY`, if it is set.
         timeout_s: longest silence of the server before a request fails.
         redact: replace addresses, names and secrets before they are sent; None does so for URLs off loopback.
     """
@@ -84,7 +85,7 @@ class Endpoint:
         self.url = url.rstrip("/")
         self.on_loopback = parts.hostname in LOOPBACK
         self._wanted = model_id
-        self._key = key
+        self._key = key or settings.load().endpoint_key
         self._timeout_s = timeout_s
         # One for all conversations with this endpoint: the same value has the same placeholder.
         self._redactor = Redactor() if (not self.on_loopback if redact is None else redact) else None

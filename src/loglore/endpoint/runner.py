@@ -19,7 +19,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,6 +36,8 @@ from loglore.runs.progress import Tick
 ATTEMPTS = 6
 # An endpoint that gave nothing so many times in a row, none of it an answer, is given up.
 DEAD_AFTER = 3
+# One that refused so many requests with the same words before it answered any will refuse the others, too.
+HOPELESS_AFTER = 20
 SYNC_S = 1.0
 
 
@@ -49,6 +51,22 @@ class _Line:
     hold_until: float = 0.0
     misses: int = 0
     dead: str = ""
+    answered: bool = False
+    refusals: Counter[str] = field(default_factory=Counter)
+
+    def refused(self, reason: str) -> None:
+        """Note a refusal.
+
+        Raises:
+            InputError: nothing but this refusal has come so far.
+        """
+        self.refusals[reason] += 1
+        if not self.answered and self.refusals[reason] >= HOPELESS_AFTER and len(self.refusals) == 1:
+            url = self.session.target.url
+            raise InputError(
+                f"{url}: the first {HOPELESS_AFTER} requests were refused: {reason} (fields of the body can be changed "
+                "or left out by `extra`)"
+            )
 
 
 @dataclass
@@ -79,6 +97,7 @@ class Fanout:
         budget: when to stop.
         redactor: used for targets that redact.
         attempts: how often a request is tried at an endpoint before its item fails.
+        judge_cut_off: hand answers that ran into `max_tokens` to the judge, too; else their items fail.
 
     Raises:
         InputError: a key is missing.
@@ -92,6 +111,7 @@ class Fanout:
         budget: Budget | None = None,
         redactor: Redactor | None = None,
         attempts: int = ATTEMPTS,
+        judge_cut_off: bool = False,
     ) -> None:
         self.targets = list(targets)
         for target in self.targets:
@@ -102,6 +122,7 @@ class Fanout:
         self.tally = Tally()
         self.budget = budget or Budget()
         self._attempts = attempts
+        self._judge_cut_off = judge_cut_off
         self._flying: dict[str, asyncio.Future[None]] = {}
 
     def run(self, items: Iterable[Item], judge: Judge, tick: Tick = lambda amount=1, note="": None) -> Tally:
@@ -220,6 +241,7 @@ class Fanout:
             try:
                 answer = await self._answer(request, line, source)
             except RefusedError as fault:
+                line.refused(str(fault))
                 return {"status": FAILED, "reason": f"refused: {fault}"}
             step = self.step(item, request, answer, judge, use)
             if not isinstance(step, Request):
@@ -231,7 +253,7 @@ class Fanout:
         turn = use.turns
         use.add(answer)
         self.budget.spend(answer.cost, answer.prompt_tokens + answer.completion_tokens)
-        if answer.finish_reason == "length":
+        if answer.finish_reason == "length" and not self._judge_cut_off:
             reason = f"cut off at {answer.completion_tokens} tokens (max_tokens is {request.max_tokens})"
             return {"status": FAILED, "reason": reason}
         step = judge(item, answer, turn)
@@ -265,13 +287,12 @@ class Fanout:
 
     async def _answer(self, request: Request, line: _Line, source: _Source) -> Answer:
         """The answer from the cache, from a request in flight that asks the same, or from the endpoint."""
-        key = digest(request.identity(line.session.target.model))
+        key = digest(request.identity(line.session.target))
         while key in self._flying:
             await self._flying[key]
         found = self.cache.get(key)
         for target in self.targets if found is None else []:
-            if target.model != line.session.target.model:
-                found = found or self.cache.get(digest(request.identity(target.model)))
+            found = found or self.cache.get(digest(request.identity(target)))
         if found is not None:
             return Answer(**found)
         landed = self._flying[key] = asyncio.get_running_loop().create_future()
@@ -310,7 +331,7 @@ class Fanout:
                     line.hold_until = max(line.hold_until, time.monotonic() + wait)
                 delay = backoff(attempt, fault.wait_s, random.random())
             else:
-                line.misses = 0
+                line.misses, line.answered = 0, True
                 line.tokens.correct(answer.prompt_tokens + answer.completion_tokens - tokens)
                 return answer
             finally:

@@ -95,21 +95,32 @@ class Target(Spec):
 
 @dataclass(frozen=True)
 class Request:
-    """One question to a model. `schema` is a JSON schema that the answer should follow, None for free text."""
+    """One question to a model. `schema` is a JSON schema that the answer should follow, None for free text.
+
+    top_p: share of probability that is sampled from; stop: texts that end the answer.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
     schema: Mapping[str, Any] | None = None
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
 
     def estimate(self) -> int:
         """About how many tokens the prompt has."""
         return sum(int(len(message["content"].encode()) / BYTES_PER_TOKEN) + 4 for message in self.messages)
 
-    def identity(self, model: str) -> list[Any]:
-        """What the answer depends on, as JSON: the key of the cache is its digest."""
-        return [model, list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema]
+    def asked(self) -> list[Any]:
+        """What is asked, whoever answers, as JSON."""
+        # What is left at its default is left out: answers that were cached before it existed keep their key.
+        sampled = [self.top_p, list(self.stop)] if self.top_p < 1 or self.stop else []
+        return [list(self.messages), self.max_tokens, self.temperature, self.seed, self.schema, *sampled]
+
+    def identity(self, target: Target) -> list[Any]:
+        """What the answer of a target depends on, as JSON: the key of the cache is its digest."""
+        return [target.model, *self.asked(), *([target.extra] if target.extra else [])]
 
 
 @dataclass(frozen=True)
@@ -213,6 +224,10 @@ class Session:
             "temperature": request.temperature,
             "seed": request.seed,
         }
+        if request.top_p < 1:
+            body["top_p"] = request.top_p
+        if request.stop:
+            body["stop"] = list(request.stop)
         if request.schema is not None and self.target.json_schema and self._schema_works:
             schema = {"name": "answer", "strict": True, "schema": dict(request.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

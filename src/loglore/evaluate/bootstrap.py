@@ -23,6 +23,9 @@ Floats: TypeAlias = NDArray[np.float64]
 Statistic: TypeAlias = Callable[[Floats], Floats]
 
 LEVEL = 0.95
+# With one cluster every resample is the same and the interval a point; with few it is hardly better.
+LEAST_CLUSTERS = 5
+_ROUNDING = 1e-12  # a resample that equals the rows themselves differs from them by rounding alone
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,18 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether the interval lies wholly above or wholly below zero: for a difference, that it is significant."""
         return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A paired difference, its interval, and `p`: how often resamples differ from it by at least its own size.
+
+    Two-sided, by shifting the resampled differences to zero (Noreen 1989; Riezler & Maxwell 2005), (hits + 1) /
+    (resamples + 1). Interval and p are two readings of the same resamples and can disagree at the border; sentences go
+    by the interval.
+    """
+
+    p: float
 
 
 def resample(clusters: Sequence[Hashable], resamples: int, seed: int) -> Floats:
@@ -67,11 +82,34 @@ def paired_differences(
     clusters: Sequence[Hashable],
     resamples: int = 1000,
     seed: int = 0,
-) -> dict[str, Interval]:
-    """Interval of every aggregate's difference `scores` - `baseline` on the same rows, drawn together."""
-    both = np.hstack([metrics.sufficient(scores), metrics.sufficient(baseline)])
-    found = interval(both, _difference, clusters, resamples, seed)
+) -> dict[str, Difference]:
+    """Every aggregate's difference `scores` - `baseline` on the same rows, drawn together, with interval and p."""
+    columns = metrics.sufficient(scores), metrics.sufficient(baseline)
+    found = differences(*columns, metrics.from_totals, clusters, resamples, seed)
     return dict(zip(metrics.NAMES, found, strict=True))
+
+
+def differences(
+    columns: Floats,
+    baseline: Floats,
+    statistic: Statistic,
+    clusters: Sequence[Hashable],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Differences of any vector of functions of column sums, as `interval` takes them; both draw the same rows."""
+    width = columns.shape[1]
+
+    def difference(totals: Floats) -> Floats:
+        return statistic(totals[..., :width]) - statistic(totals[..., width:])
+
+    values, drawn = _drawn(np.hstack([columns, baseline]), difference, clusters, resamples, seed)
+    hits = (np.abs(drawn - values) >= np.abs(values) - _ROUNDING).sum(axis=0)
+    p = (hits + 1) / (resamples + 1)
+    return [
+        Difference(one.value, one.low, one.high, float(each))
+        for one, each in zip(_intervals(values, drawn), p, strict=True)
+    ]
 
 
 def interval(
@@ -86,10 +124,20 @@ def interval(
         resamples: number of bootstrap resamples.
         seed: of the resampling; the same seed draws the same clusters whatever the columns.
     """
+    return _intervals(*_drawn(columns, statistic, clusters, resamples, seed))
+
+
+def _drawn(
+    columns: Floats, statistic: Statistic, clusters: Sequence[Hashable], resamples: int, seed: int
+) -> tuple[Floats, Floats]:
+    """The statistic of all rows [values] and of every resample [resamples, values]."""
     sums = _cluster_sums(columns, clusters)
-    values = statistic(sums.sum(axis=0))
-    drawn = statistic(resample(clusters, resamples, seed) @ sums)
+    return statistic(sums.sum(axis=0)), statistic(resample(clusters, resamples, seed) @ sums)
+
+
+def _intervals(values: Floats, drawn: Floats) -> list[Interval]:
     tail = (1 - LEVEL) / 2
+    # A resample may leave a value undefined (no abnormal line was drawn): it says nothing about it.
     low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
     return [Interval(*map(float, triple)) for triple in zip(values, low, high, strict=True)]
 
@@ -99,8 +147,3 @@ def _cluster_sums(columns: Floats, clusters: Sequence[Hashable]) -> Floats:
     sums = np.zeros((len(places), columns.shape[1]))
     np.add.at(sums, [places[cluster] for cluster in clusters], columns)
     return sums
-
-
-def _difference(totals: Floats) -> Floats:
-    half = totals.shape[-1] // 2
-    return metrics.from_totals(totals[..., :half]) - metrics.from_totals(totals[..., half:])

@@ -5,6 +5,7 @@ from typing import Any
 
 from loglore.evaluate import tables
 
+_CHANGES = {"gains": "Largest gains", "losses": "Largest losses"}
 _CAPTIONS = {"comparison": "Scores with 95 % intervals", "cpt": "Pretraining loss", "sft": "Fine-tuning loss"}
 
 
@@ -16,6 +17,7 @@ def report(comparison: Mapping[str, Any], figures: Sequence[str], written: str) 
         if table.title == "Scores":
             parts.append(_image("comparison"))
     parts += [_image(name) for name in figures if name != "comparison"]
+    parts += [_extremes(pair) for pair in comparison["extremes"]]
     parts += ["## Sample answers", "The first held-out row of each task, not chosen by score."]
     parts += [_sample(sample) for sample in comparison["samples"]]
     parts += ["## Provenance", tables.signatures(comparison).markdown(), _models(comparison)]
@@ -51,6 +53,22 @@ def _sample(sample: Mapping[str, Any]) -> str:
         cut = ", cut off at the limit" if output["finish"] == "length" else ""
         heading = f"{label} (fuzzy match {output['fuzzy_match']:.3f}, ROUGE-L {output['rougeL']:.3f}{cut})"
         parts.append(_quoted(heading, output["output"] or "(empty)"))
+    return "\n\n".join(parts)
+
+
+def _extremes(pair: Mapping[str, Any]) -> str:
+    """Truth and both answers of the rows that changed most, below each other; the HTML page shows them side by side."""
+    parts = []
+    for kind, title in _CHANGES.items():
+        if not pair[kind]:
+            continue
+        parts.append(f"## {title}: {pair['model']} against {pair['against']}")
+        for row in pair[kind]:
+            place = f"row {row['row']}, turn {row['turn']}, {row['chunk']}"
+            parts.append(f"### {row['task'].replace('_', ' ') or 'row'}, {place}: fuzzy match {row['change']:+.3f}")
+            parts.append(_quoted("Truth", row["truth"]))
+            for label, key in ((pair["against"], "against_output"), (pair["model"], "output")):
+                parts.append(_quoted(label, row[key] or "(empty)"))
     return "\n\n".join(parts)
 
 

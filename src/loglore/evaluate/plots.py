@@ -36,7 +36,10 @@ _STYLE = {
 }
 
 
+_TITLE_PAD = 34  # points: room for one line of legend
+_LEGEND_WIDTH = 110  # characters
 MOST_NUMBERED = 3  # more bars leave no room for numbers
+_COPIED: dict[str, Any] = {"linewidth": 1.3, "linestyle": (0, (4, 2)), "zorder": 4}
 _TRAINING: dict[str, Any] = {"linewidth": 1.2, "alpha": 0.65}
 _EVALUATION: dict[str, Any] = {"linewidth": 1.6, "linestyle": (0, (4, 2)), "marker": "o", "markersize": 5.5}
 
@@ -46,13 +49,17 @@ def color(place: int) -> str:
     return COLORS[place % len(COLORS)]
 
 
-def bars(models: Mapping[str, Mapping[str, Mapping[str, float]]], rows: int, chunks: int) -> "Figure":
+Values = Mapping[str, Mapping[str, float]]
+
+
+def bars(models: Mapping[str, Values], rows: int, chunks: int, copied: Values | None = None) -> "Figure":
     """Grouped bars with 95 % intervals: one group a score, one bar a model.
 
     Args:
         models: label to score name to `value`, `low`, `high`, each 0 to 1.
         rows: test rows.
         chunks: log chunks they are from.
+        copied: scores of the nearest training answer, a line across each group.
     """
     with _styled():
         figure, axes = _axes((10, 4.6), f"Scores on {rows} held-out rows from {chunks} log chunks, with 95 % intervals")
@@ -67,6 +74,12 @@ def bars(models: Mapping[str, Mapping[str, Mapping[str, float]]], rows: int, chu
             if len(models) <= MOST_NUMBERED:
                 for spot, top, name in zip(spots, tops, metrics.NAMES, strict=True):
                     _number(axes, spot, top, scores[name]["value"])
+        if copied is not None:
+            for group, name in enumerate(metrics.NAMES):
+                known: dict[str, Any] = {"label": "nearest training answer"} if group == 0 else {}
+                span = (group - 0.44, group + 0.44)
+                axes.plot(span, [copied[name]["value"]] * 2, color=_INK, **known, **_COPIED)
+            highest = max(highest, *(copied[name]["value"] for name in metrics.NAMES))
         axes.set_xticks(range(len(metrics.NAMES)), [metrics.LABELS[name] for name in metrics.NAMES])
         axes.set_ylim(0, min(highest * 1.1 + 0.02, 1.05))
         axes.set_ylabel("score (0 to 1, higher is better)")
@@ -102,6 +115,11 @@ def png(figure: "Figure") -> bytes:
     return _save(figure, "png", facecolor="white", dpi=150)
 
 
+def standalone_svg(figure: "Figure") -> str:
+    """The figure as an SVG file on white, with text as text."""
+    return _save(figure, "svg", facecolor="white", metadata={"Date": None, "Creator": None}).decode("utf-8")
+
+
 def svg(figure: "Figure", description: str) -> str:
     """The figure as an `<svg>` element without background, in the colors of the page, described for screen readers."""
     from html import escape
@@ -134,7 +152,7 @@ def _axes(size: tuple[float, float], title: str) -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, pad=34)
+    axes.set_title(title, pad=_TITLE_PAD)
     axes.grid(axis="y", zorder=0)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -162,12 +180,14 @@ def _number(axes: "Axes", spot: float, top: float, value: float) -> None:
 
 
 def _legend(axes: "Axes", entries: tuple[list[Any], list[str]]) -> None:
-    """Between title and plot, where the title's padding leaves room; a long one must not squeeze the axes."""
+    """Between title and plot, where the title's padding leaves room; a long one takes more lines, not more width."""
+    lines = -(-sum(len(label) + 6 for label in entries[1]) // _LEGEND_WIDTH)
+    axes.set_title(axes.get_title("left"), pad=_TITLE_PAD + 20 * (lines - 1))
     legend = axes.legend(
         *entries,
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
-        ncols=len(entries[0]),
+        ncols=-(-len(entries[0]) // lines),
         frameon=False,
         handlelength=1.6,
         columnspacing=1.8,

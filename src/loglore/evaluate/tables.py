@@ -1,20 +1,18 @@
-"""A comparison as plain tables and sentences; the terminal, Markdown and the HTML page all show these same rows.
-
-Sentences follow from numbers: a difference whose paired interval includes zero is called not distinguishable from
-zero, whatever its sign.
-"""
+"""A comparison as plain tables; the terminal, Markdown and the HTML page all show these same rows."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from loglore.evaluate import grounded, metrics
+from loglore.evaluate import bootstrap, grounded, metrics
+from loglore.evaluate.cells import from_to, mark, number, p_value, plain, signed, with_interval
+from loglore.evaluate.measures import BY_NAME
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
-MINUS = "\N{MINUS SIGN}"
+SLICE_SCORE = "fuzzy_match"
 Comparison = Mapping[str, Any]
 
 
@@ -54,20 +52,35 @@ class Table:
         for place, name in enumerate(self.header):
             table.add_column(name, justify="right" if place else "left", no_wrap=not place)
         for row in self.rows:
-            table.add_row(*(Text(cell.replace(" [", "\n[")) for cell in row))
+            table.add_row(*(Text(cell.replace(" [", "\n[").replace("] p", "]\np")) for cell in row))
         return table
 
 
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table that has rows, in reading order."""
-    makers = (scores, differences, forgetting, groundedness, convergence, training, answers)
+    makers = (
+        scores,
+        further,
+        differences,
+        wins,
+        slices,
+        last_turns,
+        forgetting,
+        harness_tasks,
+        groundedness,
+        convergence,
+        training,
+        answers,
+    )
     return [table for make in makers if (table := make(comparison)).rows]
 
 
 def terminal(comparison: Comparison) -> list["RichTable"]:
     """What a terminal shows at the end of a comparison: scores, differences, forgetting, convergence."""
     shown = (scores, differences, groundedness, forgetting, convergence)
-    return [table.transposed().rich() for make in shown if (table := make(comparison)).rows]
+    # Answers without a model would be columns too many for 80 characters; the findings speak of them.
+    models = {**comparison, "baselines": [], "against_nearest": []}
+    return [table.transposed().rich() for make in shown if (table := make(models)).rows]
 
 
 def text(comparison: Comparison) -> str:
@@ -81,16 +94,80 @@ def text(comparison: Comparison) -> str:
 
 
 def scores(comparison: Comparison) -> Table:
-    """Models x six scores with intervals."""
+    """Models and answers without a model x six scores with intervals."""
     rows = [
-        [model["label"], *(_with_interval(model["scores"][name]) for name in metrics.NAMES)]
-        for model in comparison["models"]
+        [model["label"], *(with_interval(model["scores"][name]) for name in metrics.NAMES)]
+        for model in [*comparison["models"], *comparison["baselines"]]
     ]
     note = (
         f"{comparison['rows']} held-out rows from {comparison['chunks']} log chunks; in brackets 95 % percentile "
         f"bootstrap intervals, {comparison['bootstrap']['resamples']:,} resamples of whole chunks."
     )
+    if comparison["baselines"]:
+        note += " The last lines are answers that need no model."
     return Table("Scores", ["model", *metrics.LABELS.values()], rows, note)
+
+
+def further(comparison: Comparison) -> Table:
+    """Measures beside the six scores x models, with how many rows each fits."""
+    found = [*comparison["models"], *comparison["baselines"]]
+    rows = []
+    for name, measure in BY_NAME.items():
+        fitting = max((each["measures"][name]["rows"] for each in found if name in each["measures"]), default=0)
+        if not fitting:
+            continue
+        better = f", {measure.better} is better" if measure.better == "lower" else ""
+        cells = [with_interval(each["measures"].get(name)) or "no row fits" for each in found]
+        rows.append([f"{measure.label} ({fitting} rows{better})", *cells])
+    note = "In brackets the rows that a measure fits; what it counts stands under Signatures."
+    return Table("Further measures", ["measure", *(each["label"] for each in found)], rows, note)
+
+
+def wins(comparison: Comparison) -> Table:
+    """Every pair of models x rows won, tied and lost."""
+    rows = [
+        [
+            f"{pair['model']} vs {pair['against']}",
+            *("{won} / {tied} / {lost}".format(**pair["wins"][name]) for name in metrics.NAMES),
+        ]
+        for pair in [*comparison["differences"], *comparison["against_nearest"]]
+    ]
+    note = "Rows won / tied / lost by the first; a tie is a difference below 0.01. BLEU here is that of single rows."
+    return Table("Rows won, tied and lost", ["pair", *metrics.LABELS.values()], rows, note)
+
+
+def slices(comparison: Comparison) -> Table:
+    """Parts of the rows x models: fuzzy match, and how it differs from the baseline's there."""
+    labels = [model["label"] for model in comparison["models"]]
+    rows = []
+    for part in comparison["slices"]:
+        cells = []
+        for label in labels:
+            model = part["models"][label]
+            if part["chunks"] < bootstrap.LEAST_CLUSTERS:
+                cells.append(f"{model['scores'][SLICE_SCORE]['value']:.3f}")
+                continue
+            sign = f"{mark(model['difference'][SLICE_SCORE])} " if "difference" in model else ""
+            cells.append(sign + with_interval(model["scores"][SLICE_SCORE]))
+        rows.append(
+            [f"{part['kind']}: {part['value'].replace('_', ' ')}", f"{part['rows']}", f"{part['chunks']}", *cells]
+        )
+    note = (
+        f"{metrics.LABELS[SLICE_SCORE]} on parts of the rows; ▲ ▼ ≈ against {comparison['baseline']} on the same rows, "
+        f"as above. No interval below {bootstrap.LEAST_CLUSTERS} chunks; of many parts a few differ by chance. Length: "
+        "of the true answer."
+    )
+    return Table("Slices", ["slice", "rows", "chunks", *labels], rows, note)
+
+
+def last_turns(comparison: Comparison) -> Table:
+    """The six scores on the last turns alone, where rows have several."""
+    found = [model for model in comparison["models"] if model["last_turn"] and model["last_turn"]["rows"]]
+    rows = [
+        [each["label"], *(with_interval(each["last_turn"]["scores"][name]) for name in metrics.NAMES)] for each in found
+    ]
+    note = f"The {found[0]['last_turn']['rows']} last turns alone." if found else ""
+    return Table("Last turns", ["model", *metrics.LABELS.values()], rows, note)
 
 
 def differences(comparison: Comparison) -> Table:
@@ -98,14 +175,17 @@ def differences(comparison: Comparison) -> Table:
     rows = [
         [
             f"{pair['model']} vs {pair['against']}",
-            *(f"{_mark(pair['scores'][name])} {_signed(pair['scores'][name])}" for name in metrics.NAMES),
+            *(
+                f"{mark(found)} {signed(found)} {p_value(found['p'])}"
+                for found in map(pair["scores"].get, metrics.NAMES)
+            ),
         ]
-        for pair in comparison["differences"]
+        for pair in [*comparison["differences"], *comparison["against_nearest"]]
     ]
     note = (
         "First minus second, paired on the same rows. ▲ higher and ▼ lower: the 95 % interval excludes 0. ≈: it "
-        "includes 0, so the difference is not distinguishable from zero here. Intervals are not adjusted for the "
-        "number of comparisons."
+        "includes 0, so the difference is not distinguishable from zero here. p is that of a paired bootstrap, "
+        "two-sided. Intervals and p are not adjusted for the number of comparisons."
     )
     return Table("Paired differences", ["pair", *metrics.LABELS.values()], rows, note)
 
@@ -121,11 +201,27 @@ def forgetting(comparison: Comparison) -> Table:
     return Table("Forgetting", ["model", "general-text perplexity", f"ratio to {comparison['baseline']}"], rows, note)
 
 
+def harness_tasks(comparison: Comparison) -> Table:
+    """Harness tasks and their metrics x models that ran them."""
+    found = comparison["harness"]
+    names = {(task, metric) for run in found.values() for task, each in run.items() for metric in each["metrics"]}
+    rows = []
+    for task, metric in sorted(names):
+        cells = []
+        for run in found.values():
+            value = run.get(task, {"metrics": {}})["metrics"].get(metric)
+            error = f" ± {1.96 * value['stderr']:.3f}" if value and value["stderr"] is not None else ""
+            cells.append(f"{value['value']:.3f}{error}" if value else "")
+        rows.append([f"{task}: {metric}", *cells])
+    note = "± is 1.96 standard errors of the harness, of each model alone: models that overlap may still differ."
+    return Table("LM Evaluation Harness", ["task", *found], rows, note)
+
+
 def groundedness(comparison: Comparison) -> Table:
     """Share of checkable claims that the log supports, contradicts, or leaves open."""
     checked = [("truth", comparison["truth"]), *((model["label"], model) for model in comparison["models"])]
     rows = [
-        [label, f"{found['claims']:,}", *(_with_interval(found["groundedness"][name]) for name in grounded.VERDICTS)]
+        [label, f"{found['claims']:,}", *(with_interval(found["groundedness"][name]) for name in grounded.VERDICTS)]
         for label, found in checked
         if found["claims"]
     ]
@@ -162,9 +258,9 @@ def training(comparison: Comparison) -> Table:
             [
                 run["label"],
                 run["stage"],
-                *(_number(run[name], places) for name, places in (("steps", 0), ("samples", 0), ("tokens", 0))),
-                *(_number(run[name], places) for name, places in (("seconds", 1), ("tokens_per_second", 0))),
-                *(_from_to(run[name]) for name in ("loss", "eval_loss")),
+                *(number(run[name], places) for name, places in (("steps", 0), ("samples", 0), ("tokens", 0))),
+                *(number(run[name], places) for name, places in (("seconds", 1), ("tokens_per_second", 0))),
+                *(from_to(run[name]) for name in ("loss", "eval_loss")),
                 "" if cost is None else f"$ {cost:,.2f}",
             ]
         )
@@ -181,7 +277,7 @@ def answers(comparison: Comparison) -> Table:
             f"{model['tokens'] / comparison['rows']:.0f}",
             f"{model['truncated']}",
             f"{model['empty']}",
-            f"{model['tokens_per_second']:.0f}",
+            number(model["tokens_per_second"], 0),
         ]
         for model in comparison["models"]
     ]
@@ -191,7 +287,8 @@ def answers(comparison: Comparison) -> Table:
 
 def signatures(comparison: Comparison) -> Table:
     """What exactly each score is, and how answers were decoded."""
-    rows = [[metrics.LABELS[name], line] for name, line in comparison["signatures"].items()]
+    labels = metrics.LABELS | {name: measure.label for name, measure in BY_NAME.items()}
+    rows = [[labels[name], line] for name, line in comparison["signatures"].items()]
     decodings = dict.fromkeys(model["decoding"] for model in comparison["models"])
     return Table("Signatures", ["score", "definition"], rows + [["Decoding", line] for line in decodings])
 
@@ -199,87 +296,7 @@ def signatures(comparison: Comparison) -> Table:
 def hyperparameters(run: Mapping[str, Any]) -> Table:
     """Every hyperparameter of a training run: requested, what became of it, effective value."""
     rows = [
-        [row["key"], _value(row["requested"]), row["status"], _value(row["effective"]), row["note"]]
+        [row["key"], plain(row["requested"]), row["status"], plain(row["effective"]), row["note"]]
         for row in run["hyperparameters"]
     ]
     return Table(f"Hyperparameters of {run['label']}", ["key", "requested", "status", "effective", "note"], rows)
-
-
-def findings(comparison: Comparison) -> list[str]:
-    """What the numbers say, in sentences; a null result is said as plainly as any other."""
-    sentences = [_pair_sentence(pair) for pair in comparison["differences"]]
-    for found in comparison["forgetting"]:
-        if found["ratio"] is not None and found["model"] != comparison["baseline"]:
-            change = found["ratio"] - 1
-            sentences.append(
-                f"Forgetting: {found['model']} has general-text perplexity {found['perplexity']:.2f}, "
-                f"{abs(change):.1%} {'above' if change > 0 else 'below'} {comparison['baseline']}."
-            )
-    for found in comparison["convergence"]:
-        sentences.append(_convergence_sentence(found))
-    if len(comparison["models"]) > 1 and comparison["chunks"] < 20:
-        sentences.append(f"Only {comparison['chunks']} log chunks were tested: read the intervals as rough.")
-    for label, rows in comparison.get("rows_left_out", {}).items():
-        sentences.append(f"{rows} rows of {label} are left out: not all test runs have them.")
-    return sentences
-
-
-def _pair_sentence(pair: Mapping[str, Any]) -> str:
-    found = pair["scores"]
-    higher = [metrics.LABELS[name] for name in metrics.NAMES if found[name]["low"] > 0]
-    lower = [metrics.LABELS[name] for name in metrics.NAMES if found[name]["high"] < 0]
-    example = f"fuzzy match {_signed(found['fuzzy_match'])}"
-    start = f"{pair['model']} against {pair['against']}: "
-    if not higher and not lower:
-        return f"{start}no score differs distinguishably from zero ({example})."
-    parts = [f"{_listed(names)} {word}" for names, word in ((higher, "higher"), (lower, "lower")) if names]
-    rest = len(metrics.NAMES) - len(higher) - len(lower)
-    open_ones = f"; {rest} of {len(metrics.NAMES)} scores not distinguishable from zero" if rest else ""
-    return f"{start}{' and '.join(parts)} ({example}){open_ones}."
-
-
-def _convergence_sentence(found: Mapping[str, Any]) -> str:
-    target = f"{found['reference']}'s final eval loss of {found['target_loss']:.4f}"
-    if found["steps"] is None:
-        return f"{found['run']} never reaches {target} (its own: {found['final_loss']:.4f})."
-    return (
-        f"{found['run']} reaches {target} after {found['steps']:.1f} of {found['reference_steps']} steps; "
-        f"its own final eval loss is {found['final_loss']:.4f}."
-    )
-
-
-def _listed(names: Sequence[str]) -> str:
-    return "all six scores" if len(names) == len(metrics.NAMES) else ", ".join(names)
-
-
-def _with_interval(found: Mapping[str, float] | None) -> str:
-    if found is None:
-        return ""
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
-
-
-def _signed(found: Mapping[str, float]) -> str:
-    value, low, high = (_plus(found[name]) for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def _plus(value: float) -> str:
-    return f"{value:+.3f}".replace("-", MINUS)
-
-
-def _mark(found: Mapping[str, Any]) -> str:
-    if not found["significant"]:
-        return "≈"
-    return "▲" if found["value"] > 0 else "▼"
-
-
-def _from_to(ends: Mapping[str, float] | None) -> str:
-    return f"{ends['first']:.3f} → {ends['last']:.3f}" if ends else ""
-
-
-def _number(value: float | None, places: int) -> str:
-    return "" if value is None else f"{value:,.{places}f}"
-
-
-def _value(value: Any) -> str:
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

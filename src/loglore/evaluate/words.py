@@ -43,6 +43,14 @@ def bleu_words(text: str) -> list[str]:
     return str(_tokenizer_13a()(text.rstrip())).split()
 
 
+def language_of(text: str) -> str:
+    """`ja` where kana stand, `zh` for Han without kana, else `en`; a guess for rows that do not say their language."""
+    found = _east_asian().findall(text)
+    if any(kana for kana, _ in found):
+        return "ja"
+    return "zh" if len(found) > len(text) / 10 else "en"
+
+
 @functools.cache
 def _unicode_word() -> Any:
     import regex
@@ -64,3 +72,10 @@ def _tokenizer_13a() -> Any:
     from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
     return Tokenizer13a()
+
+
+@functools.cache
+def _east_asian() -> Any:
+    import regex
+
+    return regex.compile(r"([\p{Hiragana}\p{Katakana}])|(\p{Han})")

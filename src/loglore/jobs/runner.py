@@ -11,7 +11,7 @@ import gc
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,13 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
 
 def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
     """Run one job from a YAML spec file, in `folder`; returns its report. Errors as `run`."""
-    values = recipes.read_yaml(path)
+    return run_values(kind, recipes.read_yaml(path), folder, say, path)
+
+
+def run_values(
+    kind: str, values: Mapping[str, Any], folder: Path, say: Say, path: Path = Path("command line")
+) -> dict[str, Any]:
+    """Run one job from its spec's values; `path` names them in errors, and relative paths are looked up beside it."""
     job = recipes.job_of(path, kind, {**values, "kind": kind})
     recipe = Recipe(kind, path, (job,))
     with _locked(folder.with_name(f".{folder.name}.lock")):

@@ -37,11 +37,14 @@ _ADVICE = re.compile(
     rf"(?:{_MARKER}(?:(?i:please|first|then|next|also|finally),?\s+)?(?i:{'|'.join(_VERBS.split())})\b)"
     r"|\b(?i:should|could|might|may|would|can be|recommend\w*|suggest\w*|consider|e\.g\.|for example|for instance"
     r"|such as"
-    r"|expected to|would be|must be|has to be|needs? to)\b|(?:^|\s)(?:[Ii]f|[Ww]hen you|[Tt]o)\s"
+    r"|expected to|would be|must be|has to be|needs? to)\b|(?:^|\s)(?:[Ii]f|[Ww]hen you)\s"
+    r"|(?:^[\s\d.*-]*|,\s|\bin order\s)[Tt]o\s|してください|すべき|べきです|推奨|お勧め"
+    r"|ましょう|(?:と|ば|ほうが|方が)(?:よい|良い|いい)|望ましい|場合は"
 )
 _WORD = re.compile(r"[A-Za-z0-9_./-]{4,}|[0-9]{2,}")
 _NEGATION = re.compile(
-    r"(?i)\b(?:no|not|never|none|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b|ありません|ません|ない|なし"
+    r"(?i)\b(?:no|not|never|none|nowhere|nothing|without|neither|nor|absent|missing|lacks?|free of)\b|n't\b"
+    r"|ありません|ません|ない|なし"
 )
 
 
@@ -86,7 +89,11 @@ class Sentence:
     @cached_property
     def plain(self) -> str:
         """The sentence with quotes blanked out."""
-        return mentions.blank(self.text, list(self.quotes))[self.start : self.end]
+        characters = list(self.text[self.start : self.end])
+        for quote in self.quotes:
+            inside = min(quote.end, self.end) - quote.start
+            characters[quote.start - self.start : quote.start - self.start + inside] = "_" * inside
+        return "".join(characters)
 
     @cached_property
     def words(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ a phrase that is not there is looked for among the lines that share its rarest w
 """
 
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
@@ -43,6 +44,17 @@ class TableIndex(LogIndex):
     def lines_of(self, source: str) -> tuple[int, int]:
         """First and last line number of a source."""
         return 1, self.log.lines_of[source]
+
+    def times_of(self, places: Sequence[Place]) -> list[datetime]:
+        """The times (UTC) of those of some places that have one."""
+        return list(self.log.rows(places)["time"].drop_nulls())
+
+    @cached_property
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The earliest and the latest time of the log; None when no line has one."""
+        facts = self.log.facts()
+        first, last = facts["first"].min(), facts["last"].max()
+        return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else None
 
     def find_time(self, day: str | None, clock: str) -> tuple[Place, ...]:
         """Lines whose text has the clock time (to the precision given), or whose time has it in UTC."""

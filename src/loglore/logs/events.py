@@ -51,9 +51,9 @@ def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None =
     whole, context = _with_context(frame, before)
     text = pl.col("text")
     if headed:
-        continues = pl.col("bare") | _postgresql_part()
+        continues = pl.col("layout").is_null() | _postgresql_part(whole)
     else:
-        whole = whole.with_columns(inside=_inside(before))
+        whole = _marked(whole).with_columns(inside=_inside(before))
         ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)
         chained = pl.col("layout").shift(1).is_not_null() | text.shift(2).str.contains(_CHAIN)
         continues = pl.col("bare") & (pl.col("blank") | ends | (pl.col("shown") & (~pl.col("traceback") | chained)))
@@ -67,17 +67,18 @@ def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None =
     )
 
 
-def carry(frame: pl.DataFrame, before: Carry | None = None) -> Carry:
+def carry(frame: pl.DataFrame, headed: bool, before: Carry | None = None) -> Carry:
     """What lines of a source and those before them tell about the next ones.
 
     Args:
         frame: lines that `join` returned, at least one.
+        headed: as for `join`; with headers an open traceback decides nothing and is not looked for.
         before: what `join` was given for them.
     """
     whole, _ = _with_context(frame, before)
     open_before = before.inside if before else False
-    if whole.height > 2:
-        open_before = bool(whole.head(whole.height - 2).select(_inside(before).last()).item())
+    if whole.height > 2 and not headed:
+        open_before = bool(_marked(whole.head(whole.height - 2)).select(_inside(before).last()).item())
     rows = whole.with_columns(pl.col("pid").forward_fill()).tail(2).select(_CONTEXT)
     return Carry(rows, int(frame["event"][-1]), open_before)
 
@@ -102,12 +103,12 @@ def _marked(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_context(frame: pl.DataFrame, before: Carry | None) -> tuple[pl.DataFrame, int]:
-    """The lines, marked, with the few before them in front; and how many those are."""
+    """The lines with the few before them in front, and how many those are."""
     if before is None:
-        return _marked(frame), 0
+        return frame, 0
     kinds = {name: frame.schema[name] for name in _CONTEXT}
     context = before.rows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
-    return _marked(pl.concat([context, frame], how="diagonal")), context.height
+    return pl.concat([context, frame], how="diagonal"), context.height
 
 
 def _inside(before: Carry | None) -> pl.Expr:
@@ -117,6 +118,12 @@ def _inside(before: Carry | None) -> pl.Expr:
     return opened & pl.col("shown")
 
 
-def _postgresql_part() -> pl.Expr:
+def _postgresql_part(whole: pl.DataFrame) -> pl.Expr:
+    """Which lines are further parts of the PostgreSQL message before them; only that layout's lines are looked at."""
+    own = (whole["layout"] == "postgresql").fill_null(value=False)
+    if not own.any():
+        return pl.lit(value=False)
+    parts = own.to_numpy().copy()
+    parts[parts] = whole.filter(own)["text"].str.contains(_PG_PART).to_numpy()
     same = pl.col("pid") == pl.col("pid").forward_fill().shift(1)
-    return (pl.col("layout") == "postgresql") & pl.col("text").str.contains(_PG_PART) & same
+    return pl.lit(pl.Series(parts)) & same

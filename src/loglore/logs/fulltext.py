@@ -29,8 +29,9 @@ def texts(lines: pl.Series) -> list[str]:
     numbered = pl.DataFrame({"text": lines}).with_row_index("row")
     blocks = numbered.group_by(pl.col("row") // BLOCK_LINES, maintain_order=True).agg(pl.col("text").str.join("\n"))
     text = pl.col("text")
-    plain = text.str.len_bytes() == text.str.len_chars()
-    text = pl.when(plain).then(text).otherwise(text.str.to_lowercase().str.replace_all(r"[^\x00-\x7f]+", " "))
+    if lines.str.len_bytes().sum() != lines.str.len_chars().sum():
+        plain = text.str.len_bytes() == text.str.len_chars()
+        text = pl.when(plain).then(text).otherwise(text.str.to_lowercase().str.replace_all(r"[^\x00-\x7f]+", " "))
     text = text.str.replace_all("\x00", " ", literal=True)
     dotted = pl.col("text").str.extract_all(DOTTED).list.unique().list.join(" ").str.replace_all(".", "z", literal=True)
     return blocks.select(pl.concat_str(text, dotted, separator="\n"))["text"].to_list()

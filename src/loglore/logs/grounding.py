@@ -2,7 +2,8 @@
 
 The rule is precision before coverage: `contradicted` is said only where the log shows otherwise whatever reading of the
 sentence is taken; what cannot be bound to something countable or findable is `unverifiable`. Advice ("check …",
-"set …", "could …") claims nothing about the log. Causes are not judged at all.
+"set …", "could …") claims nothing about the log. A cause is at best
+unverifiable: its claim names the lines in question.
 
 >>> from loglore.logs.reader import table_of
 >>> log = table_of(["GET /a refused", "GET /b refused"])
@@ -16,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 import polars as pl
 
 from loglore.logs.claims import Claim, Sentence, claim, sentences
-from loglore.logs.counting import judge_counts, judge_order
+from loglore.logs.counting import judge_counts
 from loglore.logs.disk_lookup import TableIndex, TooManyError
 from loglore.logs.judges import judge_entities, judge_lines, judge_quotes, judge_times
 from loglore.logs.lookup import LogIndex
+from loglore.logs.relations import judge_causes, judge_order, judge_ranges
 from loglore.logs.table import LogTable
 
 __all__ = ["Claim", "LogIndex", "check", "index_of", "tally"]
@@ -31,8 +33,10 @@ _JUDGES: tuple[tuple[_Judge, str, str], ...] = (
     (judge_lines, "lines", "line"),
     (judge_entities, "entities", "entity"),
     (judge_times, "times", "time"),
+    (judge_ranges, "", "time"),
     (judge_counts, "counts", "count"),
     (judge_order, "", "order"),
+    (judge_causes, "", "cause"),
 )
 
 

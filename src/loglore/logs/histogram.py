@@ -14,6 +14,7 @@ import polars as pl
 
 from loglore.errors import InputError
 from loglore.logs.levels import LEVELS
+from loglore.logs.table import LogTable
 from loglore.logs.timestamps import UNKNOWN_YEAR
 
 if TYPE_CHECKING:
@@ -63,11 +64,12 @@ class Histogram:
         ]
 
 
-def count(table: pl.DataFrame, most: int = MOST_BUCKETS) -> Histogram:
-    """Count the events of a log table by level and time.
+def count(log: pl.DataFrame | LogTable, most: int = MOST_BUCKETS) -> Histogram:
+    """Count the events of a log by level and time.
 
     Args:
-        table: columns `time`, `level`, `line`, `event` of a log table.
+        log: a log table in memory (columns `time`, `level`, `line`, `event`, `text`), or one on disk, of which one
+            shard at a time is read.
         most: buckets, at most; at least 1.
 
     Raises:
@@ -75,27 +77,40 @@ def count(table: pl.DataFrame, most: int = MOST_BUCKETS) -> Histogram:
     """
     if most < 1:
         raise InputError(f"buckets: expected at least 1, found {most}")
-    heads = table.filter((pl.col("event") == pl.col("line")) & pl.col("text").str.contains(r"\S"))
-    timed = heads.filter(pl.col("time").is_not_null())
-    if timed.is_empty():
-        raise InputError(f"none of the {heads.height:,} events has a time; nothing to draw over time")
+    parts = [_events(part) for part in _parts(log)]
     micros = pl.col("time").dt.epoch("us")
-    first, last = timed.select(micros.min().alias("first"), micros.max().alias("last")).row(0)
+    edges = (pl.len(), micros.count().alias("timed"), micros.min().alias("first"), micros.max().alias("last"))
+    found = pl.concat([part.select(edges).collect() for part in parts])
+    events, timed = int(found["len"].sum()), int(found["timed"].sum())
+    if not timed:
+        raise InputError(f"none of the {events:,} events has a time; nothing to draw over time")
+    first, last = found.select(pl.col("first").min(), pl.col("last").max()).row(0)
     width = _width(first, last, most)
     start = first // width * width
     size = (last - start) // width + 1
     bucket = ((micros - start) // width).alias("bucket")
-    found = timed.group_by(bucket, pl.col("level").fill_null(NO_LEVEL)).len()
     counts = {level: [0] * size for level in ORDER}
-    for at, level, number in found.iter_rows():
-        counts[level][at] = number
+    for part in parts:
+        grouped = part.filter(pl.col("time").is_not_null()).group_by(bucket, pl.col("level").fill_null(NO_LEVEL)).len()
+        for at, level, number in grouped.collect().iter_rows():
+            counts[level][at] += number
     epoch = datetime(1970, 1, 1)
     return Histogram(
         seconds=width / 1e6,
         starts=[epoch + timedelta(microseconds=start + at * width) for at in range(size)],
         counts={level: numbers for level, numbers in counts.items() if any(numbers)},
-        untimed=heads.height - timed.height,
+        untimed=events - timed,
     )
+
+
+def _parts(log: pl.DataFrame | LogTable) -> list[pl.LazyFrame]:
+    if isinstance(log, pl.DataFrame):
+        return [log.lazy()]
+    return [log.frame(chosen=[shard]) for shard in log.manifest.shards]
+
+
+def _events(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.filter((pl.col("event") == pl.col("line")) & pl.col("text").str.contains(r"\S")).select("time", "level")
 
 
 def _width(first: int, last: int, most: int) -> int:

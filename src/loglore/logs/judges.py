@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from loglore.logs.claims import Claim, Sentence, claim, places_of, words_of
+from loglore.logs.claims import SLOTS, Claim, Sentence, claim, places_of, words_of
 from loglore.logs.lookup import LogIndex, Place, fold
 from loglore.logs.mentions import Mention
 
@@ -22,18 +22,42 @@ _FROM_LINE = re.compile(
     re.IGNORECASE,
 )
 _RELATIVE = re.compile(
-    r"(?i)\b(?:before|after|until|since|up to|between|following|preceding|prior|through|以前|以降|後|前)\b"
+    r"(?i)\b(?:before|after|until|since|up to|between|following|preceding|prior|through)\b"
+    r"|以前|以降|[のより](?:前|後)|まで|から"
 )
+_RELATIVE_JA = re.compile(r"^\s?(?:より|以降|以前|まで|から|の(?:前|後|あと))")
 _CITES = re.compile(
     r"(?i)\b(?:logs?|lines?|entry|entries|messages?|records?|output)\b[^.]{0,40}\b(?:shows?|showed|reads?|says?|said|states?|"
     r"stated|reports?|reported|contains?|contained|records?|recorded|includes?)\W{0,12}$"
-    r"|\b(?:log )?(?:message|entry|line|record)s?:?\W{0,3}$"
+    r"|\b(?:log )?(?:message|entry|line|record|error|warning)s?:?\W{0,3}$"
+    r"|(?i:\bit|\blog|\bserver|\bservice|\boutput|\bthat|\bdaemon) (?:logs?|logged|reads?|says?|said"
+    r"|writes?|wrote|reports?|reported"
+    r"|includes?|prints?|printed)\W{0,3}$"
+    r"|(?:ログ|メッセージ|出力|エラー|警告)(?:に|で|には|では|として|は|の)[はも、]?\W{0,2}$"
+)
+_CITED_AFTER = re.compile(
+    r"(?i)^\W{0,3}(?:is|was|are|were|has been)\s(?:also\s|then\s|repeatedly\s)?(?:reported|logged"
+    r"|recorded|written|printed|shown|seen)\b"
+    r"|^\W{0,3}(?:appears?|appeared|occurs?|occurred|shows? up|showed up)\b"
+    r"|^\W{0,2}(?:とあ(?:り|る)|と(?:記録|出力|表示|書かれ|出て|いうメッセージ|いうエラー|いう警告|いう行|いうログ)"
+    r"|が(?:\S{0,6})(?:記録|出力|表示|出て|現れ|含まれ|出現|残って))"
 )
 _NOT_EXACT = re.compile(
     r"(?i)\b(?:around|about|approximately|roughly|circa|near|between|from|to|after|before|until|till|by|since|lasted|took|"
     r"takes|duration|elapsed|for|within|over|and|頃)\s*(?:the\s)?[\"'`(]?$|[~≈–—-]\s?$"
 )
+_FIRST = re.compile(r"(?i)\bfirst\b(?! half)|最初|初めて|初回")
+_LAST = re.compile(r"(?i)\blast\b(?! half)|最後|最終")
 _GLOB = re.compile(r"[\w/.]\*|\*[./]|<\*>")
+MOST_TIMES = 100
+_S, _T, _L = SLOTS["subject"], SLOTS["time"], SLOTS["line"]
+_LINK = (
+    rf"(?:[\s,:()（）{_L}]|\b(?:is|was|are|were|at|on|in|the|an?|we|see|saw|find|found|appears?|appeared|occurs?|occurred|logged|seen"
+    r"|recorded|reported|written|shows?|showed|says?|said|reads?|logs?|wrote|log|server|service|message|line|entry|error|warning"
+    r"|first|last|again|happened|happens|came|exactly)\b){0,14}"
+)
+_LINK_JA = r"(?:[はがにのでも、：:\s]|時刻|時点|ちょうど|ログ|メッセージ|エラー|警告|として){0,6}"
+_AT_TIME = re.compile(rf"(?i){_S}{_LINK}{_T}|{_T}{_LINK}{_S}|{_S}{_LINK_JA}{_T}|{_T}{_LINK_JA}{_S}")
 _ANYONE = frozenset(["0.0.0.0", "127.0.0.1", "255.255.255.255", "8.8.8.8", "8.8.4.4", "1.1.1.1"])
 
 
@@ -44,7 +68,7 @@ def judge_quotes(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
         if places:
             yield claim(quote, "quote", "unverifiable" if sentence.negated(quote) else "supported", places)
             continue
-        cited = any(_adjacent(sentence, quote, line) for line in sentence.lines)
+        cited = any(_subject(sentence, line) is quote for line in sentence.lines) or _reported(sentence, quote)
         open_to = (
             sentence.advice
             or sentence.negated(quote)
@@ -55,10 +79,15 @@ def judge_quotes(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
             yield claim(quote, "quote", "unverifiable")
             continue
         similarity, stretch, place = index.closest(quote.value)
-        if similarity >= NEAR or cited or _CITES.search(sentence.before(quote)):
+        if similarity >= NEAR or cited:
             yield claim(quote, "quote", "contradicted", (place,) if stretch else (), stretch)
         else:
             yield claim(quote, "quote", "unverifiable")
+
+
+def _reported(sentence: Sentence, quote: Mention) -> bool:
+    """Whether the words around a quote say that the log has it."""
+    return bool(_CITES.search(sentence.before(quote)) or _CITED_AFTER.match(sentence.after(quote)))
 
 
 def judge_lines(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
@@ -104,6 +133,8 @@ def _absent(mention: Mention, sources: list[str], index: LogIndex) -> Claim:
 
 def _subject(sentence: Sentence, mention: Mention) -> Mention | None:
     """What the sentence says to stand on the line: what is beside it, or else the only quote when there is one line."""
+    if _RELATIVE_JA.match(sentence.after(mention)):
+        return None
     for subject in sentence.subjects:
         if subject.kind != "fence" and _adjacent(sentence, subject, mention):
             return subject
@@ -128,9 +159,12 @@ def _compare(
     if not there:
         return claim(mention, "line", "unverifiable", cited)
     gap = sentence.between(subject, mention) if subject.end <= mention.start else ""
-    if re.search(r"(?i)\bfirst\b", gap):
+    alone = len(sentence.subjects) == 1 and len(sentence.lines) == 1
+    words = sentence.plain if alone else gap
+    first, last = _FIRST.search(words), _LAST.search(words)
+    if first and not last:
         there = there[:1]
-    elif re.search(r"(?i)\blast\b", gap):
+    elif last and not first:
         there = there[-1:]
     events = {index.events[place] for place in there}
     hits = [place for place in cited if place in there or index.events[place] in events]
@@ -181,14 +215,41 @@ def _missing(entity: Mention, index: LogIndex) -> Claim:
 
 
 def judge_times(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
-    """Clock times with seconds: in the log, or else wrong unless they bound a span, are rough, or are a duration."""
+    """Clock times with seconds: in the log, where what is beside them stands; else wrong, unless rough or a bound."""
     for time in sentence.times:
         places = places_of(time, index)
-        if places:
+        loose = sentence.advice or sentence.negated(time) or _NOT_EXACT.search(sentence.before(time))
+        subject = None if loose else _timed(sentence, time)
+        if places and subject is not None:
+            yield _compare_time(time, places, places_of(subject, index), index)
+        elif places:
             yield claim(time, "time", "supported", places)
-        elif sentence.advice or sentence.negated(time) or _NOT_EXACT.search(sentence.before(time)):
+        elif loose or not index.has_clock:
             yield claim(time, "time", "unverifiable")
-        elif index.has_clock:
-            yield claim(time, "time", "contradicted", actual="no line has this time")
         else:
-            yield claim(time, "time", "unverifiable")
+            yield claim(time, "time", "contradicted", actual="no line has this time")
+
+
+def _timed(sentence: Sentence, time: Mention) -> Mention | None:
+    """The subject that a sentence says to be of this time: the only one, and nothing but link words between."""
+    text, marked = sentence.skeleton
+    found = _AT_TIME.search(text)
+    if found is None or len(sentence.times) != 1:
+        return None
+    subjects = [one for one in marked if one in sentence.subjects and one is not time]
+    return subjects[0] if len(subjects) == 1 and subjects[0].kind != "fence" else None
+
+
+def _compare_time(time: Mention, there: tuple[Place, ...], subject: tuple[Place, ...], index: LogIndex) -> Claim:
+    """Whether a subject's events include one of this time."""
+    events = {(place[0], index.events[place]) for place in there}
+    hits = [place for place in subject if (place[0], index.events[place]) in events]
+    if hits or not subject:
+        return claim(time, "time", "supported", tuple(hits) or there)
+    times = index.times_of([(place[0], index.events[place]) for place in subject[:MOST_TIMES]])
+    if not times:
+        return claim(time, "time", "unverifiable", subject)
+    shown = ", ".join(dict.fromkeys(f"{one:%H:%M:%S}" for one in times[:5]))
+    return claim(
+        time, "time", "contradicted", subject, actual=f"at {shown}" + (" and others" if len(times) > 5 else "")
+    )

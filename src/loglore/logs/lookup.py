@@ -18,6 +18,9 @@ from loglore.logs.query import Term
 Place = tuple[str, int]
 _WILDCARDS = re.compile(r"<\*>|<[A-Za-z_][\w -]*>|\{[A-Za-z_][\w -]*\}|\.{3}|…|\[\.\.\.\]|%[sd]\b")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
+_REGULAR = re.compile(r"\.[*+]|\\[dwsS]|\[[^\]\s]+\][*+?{]|\(\?:")
+# Quotation marks as they stand in a JSON string.
+_ESCAPED = re.compile(r"\\([\"\\])")
 LONGEST_CLOSE = 400
 _ALNUM = string.ascii_lowercase + string.digits + "."
 
@@ -55,10 +58,13 @@ class LogIndex:
         return int(lines[0]), int(lines[-1])
 
     def _find(self, phrase: str) -> tuple[Place, ...]:
-        """Lines that contain a phrase, whatever its case and spacing; `<*>`, `…`, `<name>`, `{name}` stand for text."""
+        """Lines that contain a phrase, whatever its case and spacing; `<*>`, `…`, `<name>`, `{name}` stand for text.
+
+        What no line has as it stands and what has the signs of a regular expression is looked for as one.
+        """
         if not fold(phrase):
             return ()
-        exact = self._places(pl.col("folded").str.contains(fold(phrase), literal=True), inner_words(fold(phrase)))
+        exact = self._literal(fold(phrase))
         if exact:
             return exact
         pieces = [fold(part) for part in _WILDCARDS.split(phrase)]
@@ -66,10 +72,18 @@ class LogIndex:
         if len(parts) > 1 and any(len(part) >= 3 for part in parts):
             words = [word for piece in pieces for word in inner_words(piece)]
             return self._places(pl.col("folded").str.contains(".*?".join(parts)), words)
+        if _REGULAR.search(phrase):
+            # Not one: null, so no line.
+            matches = pl.col("folded").str.contains(f"(?i){phrase.strip('/')}", strict=False)
+            return self._places(matches.fill_null(value=False))
         trimmed = fold(phrase).rstrip(".,;:!")
-        if trimmed and trimmed != fold(phrase):
-            return self._places(pl.col("folded").str.contains(trimmed, literal=True), inner_words(trimmed))
+        for other in (trimmed, _ESCAPED.sub(r"\1", trimmed)):
+            if other and other != fold(phrase) and (places := self._literal(other)):
+                return places
         return ()
+
+    def _literal(self, folded: str) -> tuple[Place, ...]:
+        return self._places(pl.col("folded").str.contains(folded, literal=True), inner_words(folded))
 
     def _find_entity(self, value: str) -> tuple[Place, ...]:
         """Lines with an entity that is not part of a longer one (10.0.0.1 is not in 10.0.0.12)."""

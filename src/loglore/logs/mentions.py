@@ -11,13 +11,17 @@ from itertools import pairwise
 from loglore.logs.patterns import expand
 
 _QUOTES = (
-    re.compile(r"```[^\n]*\n(?P<fence>.*?)```", re.DOTALL),
+    re.compile(r"^[ \t>]{0,8}```[^\n]*\n(?P<fence>.*?)```", re.DOTALL | re.MULTILINE),
     re.compile(r"`(?P<value>[^`\n]+)`"),
-    re.compile(r"“(?P<value>[^”\n]+)”"),
-    re.compile(r"「(?P<value>[^」\n]+)」"),
-    re.compile(r"『(?P<value>[^』\n]+)』"),
+    # No quote inside a quote of its kind: a mark without its end would be looked for to the end of the text each time.
+    re.compile(r"“(?P<value>[^“”\n]+)”"),
+    re.compile(r"「(?P<value>[^「」\n]+)」"),
+    re.compile(r"『(?P<value>[^『』\n]+)』"),
     re.compile(r"(?<![\w\"])\"(?P<value>[^\"\n]+)\"(?![\w\"])"),
 )
+# A string that holds a quotation is a sentence about the log, as in answers in JSON, and no quotation.
+_QUOTES_ITSELF = re.compile(r"`[^`\n]+`")
+LONGEST_SENTENCE = 2000
 # Longer numbers count nothing.
 _NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3}){1,4}|[0-9]{1,15})"
 _SPAN = rf"L?{_NUMBER}(?:\s?(?:-|–|—|to|through)\s?L?{_NUMBER})?"
@@ -39,7 +43,7 @@ _ENTITIES = (
     ("mac", r"(?<![\w:-])" + expand("%{MAC}") + r"(?![\w:-])"),
     ("address", r"(?<![\w.])" + expand("%{IPV4}") + r":[0-9]{1,5}\b"),
     ("ip", r"(?<![\w.])" + expand("%{IPV4}") + r"(?![\w]|\.[0-9])"),
-    ("email", r"(?<![\w.])[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\b"),
+    ("email", r"(?<![\w.%+-])[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+\b"),
     ("pid", r"\b(?:pid|PID|process id)[ :=#]{1,2}(?P<value>[0-9]+)\b"),
     ("port", r"\bport[ :=]{1,2}(?P<value>[0-9]{1,5})\b"),
     ("path", r"(?<![\w/.<])/[A-Za-z0-9_.@+%~-]+(?:/[A-Za-z0-9_.@+%~-]+)+/?(?<![.])"),
@@ -50,7 +54,7 @@ _ENTITIES = (
 ENTITIES = tuple((kind, re.compile(pattern, re.ASCII)) for kind, pattern in _ENTITIES)
 TIME = re.compile(
     r"(?<![\w:.])(?P<value>(?:(?P<day>[0-9]{4}-[0-9]{2}-[0-9]{2})[T ])?"
-    r"(?P<clock>[0-2]?[0-9]:[0-5][0-9]:[0-6][0-9](?:[.,][0-9]{1,9})?))(?![\w:])",
+    r"(?P<clock>[0-2]?[0-9]:[0-5][0-9]:[0-6][0-9](?:[.,][0-9]{1,9})?))(?!\w|:\w)",
     re.ASCII,
 )
 _WORDS = {
@@ -78,10 +82,18 @@ class Mention:
 
 
 def sentences(text: str, quoted: list[Mention]) -> list[tuple[int, int]]:
-    """Start and end of each sentence; a line's end and a full stop outside of quotes and numbers end one."""
+    """Start and end of each sentence; a line's end and a full stop outside of quotes and numbers end one.
+
+    What goes on for more than `LONGEST_SENTENCE` characters is none, and is cut.
+    """
     plain = blank(text, quoted)
-    borders = [0, *(found.end() for found in re.finditer(r"\n+|[.!?](?:[\"')\]*]*)\s+|。", plain)), len(text)]
-    return [(start, end) for start, end in pairwise(borders) if text[start:end].strip()]
+    borders = [0, *(found.end() for found in re.finditer(r"\n+|[.!?][\"')\]*]{0,8}\s+|。", plain)), len(text)]
+    parts = [
+        (at, min(at + LONGEST_SENTENCE, end))
+        for start, end in pairwise(borders)
+        for at in range(start, end, LONGEST_SENTENCE)
+    ]
+    return [(start, end) for start, end in parts if text[start:end].strip()]
 
 
 def blank(text: str, taken: list[Mention]) -> str:
@@ -99,8 +111,8 @@ def quotes(text: str) -> list[Mention]:
         for one in pattern.finditer(blank(text, found)):
             if "fence" in pattern.groupindex:
                 found += _fence(text, one.start("fence"), one.end("fence"))
-            else:
-                found.append(Mention(one.start(), one.end(), "quote", text[one.start("value") : one.end("value")]))
+            elif not _QUOTES_ITSELF.search(value := text[one.start("value") : one.end("value")]):
+                found.append(Mention(one.start(), one.end(), "quote", value))
     return sorted(found, key=lambda mention: mention.start)
 
 

@@ -7,7 +7,7 @@ a template that appeared earlier has taken it; only what has no id gets the next
 
 import polars as pl
 
-from loglore.logs.templates import Template, key_of, shapes, text_of, types_of
+from loglore.logs.templates import Template, drained, key_of, shapes, text_of, types_of
 
 SCHEMA = {"kind": pl.UInt32, "masked": pl.String, "shape": pl.String, "template": pl.Int64}
 
@@ -46,6 +46,15 @@ def name(masked: list[str], used: pl.Series, before: pl.Series, next_template: i
     return kinds.select(*SCHEMA), next_template
 
 
+def by_drain(kinds: pl.DataFrame) -> pl.DataFrame:
+    """`name`'s kinds with the groups and the texts that Drain3 makes of the masked messages, numbered by appearance."""
+    live = kinds.filter(pl.col("template").is_not_null())
+    groups, texts = drained(live["masked"].to_list())
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups), 1)}
+    given = pl.Series("template", [numbers[group] for group in groups], dtype=pl.Int64)
+    return live.with_columns(given, pl.Series("shape", texts, dtype=pl.String))
+
+
 def templates(kinds: pl.DataFrame, tally: pl.DataFrame, sources: list[str]) -> list[Template]:
     """The templates, by id, from `name`'s kinds and the counts of `shards.tally`, with times."""
     rows = tally.join(kinds.select("kind", "shape", "template"), on="kind").sort("source", "first")
@@ -61,10 +70,12 @@ def templates(kinds: pl.DataFrame, tally: pl.DataFrame, sources: list[str]) -> l
         pl.col("last_time").max(),
     )
     found = found.with_columns(text=text_of(pl.col("shape").list.first())).sort("template")
+    # Two of Drain's groups may have one text; the later one's key says so.
+    found = found.with_columns(again=pl.int_range(pl.len()).over("text"))
     return [
         Template(
             id=f"T{row['template']}",
-            key=key_of(row["text"]),
+            key=key_of(row["text"] if not row["again"] else f"{row['text']} ({row['again']})"),
             text=row["text"],
             variables=types_of(row["shape"]),
             count=row["count"],

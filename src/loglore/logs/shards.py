@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from loglore.logs import events, fulltext, headers
@@ -121,14 +122,23 @@ def plan(stream: Stream) -> tuple[list[str], bool]:
     step, number = 1, 0
     kept: list[pl.Series] = []
     for block in stream.blocks():
-        lines = block.text.split("\n")
-        kept.append(pl.Series("text", lines[(-number) % step :: step], dtype=pl.String).str.strip_suffix("\r"))
-        number += len(lines)
+        kept.append(_each(block, (-number) % step, step))
+        number += block.count
         if (wanted := headers.sample_step(number)) != step:
             kept = [pl.concat(kept).gather_every(wanted // step)]
             step = wanted
     sample = headers.parse(pl.concat([pl.Series("text", [], dtype=pl.String), *kept]))
     return headers.present(sample), events.is_headed(sample)
+
+
+def _each(block: Block, first: int, step: int) -> pl.Series:
+    """Each `step`-th line of a block, found without making a string of every line."""
+    content = block.text.encode()
+    ends = np.append(np.flatnonzero(np.frombuffer(content, np.uint8) == ord("\n")), len(content))
+    starts = np.append(0, ends[:-1] + 1)
+    chosen = zip(starts[first::step].tolist(), ends[first::step].tolist(), strict=True)
+    lines = [content[start:end].decode() for start, end in chosen]
+    return pl.Series("text", lines, dtype=pl.String).str.strip_suffix("\r")
 
 
 def parse(block: Block, layouts: list[str]) -> Parsed:
@@ -150,7 +160,7 @@ def finish(parsed: Parsed, kinds: Kinds, state: State, *, headed: bool) -> tuple
     local = parsed.frame["kind"]
     before = state.carry()
     frame = events.join(parsed.frame.with_columns(numbers.gather(local)), headed, before)
-    carry = events.carry(frame, before)
+    carry = events.carry(frame, headed, before)
     after = State(carry.rows.to_dicts(), carry.event, carry.inside, state.time, state.turn)
     return _turns(frame, after), after
 

@@ -142,6 +142,8 @@ class Stream:
         while piece := raw.read(self._block_bytes):
             self.on_read(raw.done - self._offset)
             yield piece
+        if self.size is not None and raw.done < self.size:
+            self.fault = f"it shrank from {self.size:,} to {raw.done:,} bytes while it was read"
 
     def _decompressed(self, raw: "_Limited") -> Iterator[bytes]:
         content = _Decompressed(raw, self.path.suffix)

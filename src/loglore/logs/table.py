@@ -105,6 +105,13 @@ class LogTable:
         """The templates by id."""
         return naming.templates(self.kinds, self._timed(self.tally), self.sources)
 
+    def drain_templates(self) -> list[Template]:
+        """The templates that Drain3 finds in the same distinct masked messages (`templates.mine` with `drain`).
+
+        Their ids are Drain's own and not those of `templates`, which the lines have.
+        """
+        return naming.templates(naming.by_drain(self.kinds), self._timed(self.tally), self.sources)
+
     @cached_property
     def by_id(self) -> dict[str, Template]:
         """Templates by id."""

@@ -9,7 +9,7 @@ Paper: He et al., "Drain: An Online Log Parsing Approach with Fixed Depth Tree",
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,6 +19,10 @@ import polars as pl
 
 from loglore.logs.masking import GUARD, MARKS, TYPE_OF, WILDCARD, mask
 
+# From so many distinct messages on, those that differ in digits alone are masked together; in such, which digit stands
+# where does not matter, but for these forms (hexadecimal numbers, short IPv6 addresses).
+FEW_MESSAGES = 1000
+NAMES_A_DIGIT = r"0[xX]|::"
 TREE_DEPTH = 4
 SIMILARITY = 0.6
 MOST_WORDS = 5
@@ -32,7 +36,8 @@ _ACRONYM = re.compile(r"\W*[A-Z]{2,}[0-9]{1,3}\W*")
 _ENCLOSED = re.compile(r"(?:\[[^\]]*\]|\([^)]*\)|<[^>]*>|'[^']*'|\"[^\"]*\")[.,:;]?")
 _ANNOUNCES = re.compile(
     r"(?i)(?:user|username|account|role|database|db|table|host|hostname|server|name|named|file|service|unit|device"
-    r"|interface|process|program|module|zone|domain|from|for|by|key|id)[:=]?"
+    r"|interface|process|program|module|zone|domain|setting|option|parameter|property|variable|column|topic|queue|package"
+    r"|plugin|from|for|by|key|id)[:=]?"
 )
 
 _MARK = re.compile("[" + "".join(TYPE_OF) + "]")
@@ -133,15 +138,37 @@ def mine(table: pl.DataFrame, algorithm: Algorithm = "default") -> Mined:
 
 
 def masked_messages(messages: pl.Series) -> pl.DataFrame:
-    """The distinct messages that are not blank, by first appearance: `message`, `masked` (see `masking.mask`)."""
+    """The distinct messages that are not blank, by first appearance: `message`, `masked` (see `masking.mask`).
+
+    Most distinct messages differ in digits alone, and no rule cares which digit it sees, but for a few forms: so the
+    messages are masked with zeros for digits, once for all that are then alike, and those where a digit is left, or
+    that have such a form, on their own.
+    """
     frame = messages.alias("message").to_frame().unique(maintain_order=True)
     plain = pl.col("message").str.replace_all(SEPARATORS, " ")
-    # One column is one task to Polars: in slices the regular expressions keep all cores busy.
-    size = frame.height // pl.thread_pool_size() + 1
-    slices = (part.lazy().with_columns(plain=plain) for part in ([*frame.iter_slices(size)] or [frame]))
-    spoken = [part.filter(pl.col("plain").str.contains(r"\S")) for part in slices]
+    frame = _sliced(frame, lambda part: part.with_columns(plain=plain).filter(pl.col("plain").str.contains(r"\S")))
+    if frame.height < FEW_MESSAGES:
+        return _masked(frame)
+    zeroed = pl.col("plain").str.replace_many(list("123456789"), ["0"] * 9)
+    frame = _sliced(frame, lambda part: part.with_columns(zeroed=zeroed)).with_row_index("row")
+    alike = _masked(frame.select(message="zeroed", plain="zeroed").unique("message", maintain_order=True))
+    exact = pl.col("masked").str.contains("[0-9]") | pl.col("message").str.contains(NAMES_A_DIGIT)
+    alike = alike.filter(~exact).rename({"message": "zeroed"})
+    known = frame.join(alike, on="zeroed", how="inner").select("row", "message", "masked")
+    rest = frame.join(known, on="row", how="anti", maintain_order="left").select("row", "message", "plain")
+    rest = pl.concat([rest.select("row"), _masked(rest.select("message", "plain"))], how="horizontal")
+    return pl.concat([known, rest]).sort("row").drop("row")
+
+
+def _masked(frame: pl.DataFrame) -> pl.DataFrame:
     masked = mask(pl.col("plain")).str.strip_chars_end()
-    return pl.concat([part.select("message", masked=masked) for part in spoken]).collect()
+    return _sliced(frame, lambda part: part.select("message", masked=masked))
+
+
+def _sliced(frame: pl.DataFrame, work: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.DataFrame:
+    """Work on rows, in as many slices as there are threads: to Polars, one column is one task."""
+    size = frame.height // pl.thread_pool_size() + 1
+    return pl.concat([work(part.lazy()) for part in ([*frame.iter_slices(size)] or [frame])]).collect()
 
 
 def group(masked: Sequence[str]) -> list[int]:

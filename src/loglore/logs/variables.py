@@ -5,6 +5,7 @@ whatever the message; `Template.values` is for one message). Measured on 512,000
 """
 
 import re
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -18,18 +19,27 @@ _BLANK, _OTHER, _ANY = r"[\s\x1c-\x1f]", r"[^\s\x1c-\x1f]", r"(?s:.)"
 
 
 def of_lines(mined: Mined) -> pl.Series:
-    """The variables of each row of a mined table.
+    """The variables of each row of a mined table (see `of_rows`)."""
+    return of_rows(mined.table, mined.by_id)
+
+
+def of_rows(rows: pl.DataFrame, by_id: Mapping[str, Template]) -> pl.Series:
+    """The variables of rows.
+
+    Args:
+        rows: `template` (id) and `message` (the line without its header).
+        by_id: the templates.
 
     Returns:
         `variables`: a list of structs `type` (one of `masking.TYPES`), `value` (as in the line), in order; empty for a
         template without variables, null for a blank line and for a message of more than `MOST_VARIABLES` variables or
         `LONGEST_TEMPLATE` constant characters: no engine takes such an expression in reasonable time.
     """
-    distinct = mined.table.select("template", "message").unique(maintain_order=True).drop_nulls()
-    parts = [_of_template(mined.by_id[part["template"][0]], part) for part in distinct.partition_by("template")]
+    rows = rows.select("template", "message")
+    distinct = rows.unique(maintain_order=True).drop_nulls()
+    parts = [_of_template(by_id[part["template"][0]], part) for part in distinct.partition_by("template")]
     empty = pl.DataFrame(schema={"template": pl.String, "message": pl.String, "variables": VARIABLES})
     known = pl.concat([empty, *parts])
-    rows = mined.table.select("template", "message")
     return rows.join(known, on=["template", "message"], how="left", maintain_order="left")["variables"]
 
 

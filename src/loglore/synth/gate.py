@@ -98,11 +98,12 @@ def check(task: Task, text: str, shown: Shown, language: str, turns: int) -> Che
     return _looked_up(task, pairs, faults, shown)
 
 
-def check_pairs(task: Task, pairs: list[tuple[str, str]], shown: Shown) -> Checked:
+def check_pairs(task: Task, pairs: list[tuple[str, str]], shown: Shown, language: str) -> Checked:
     """Look at question and answer pairs whose form is known to be right (the analyst's)."""
     if task.answer == "json":
-        return check(task, pairs[0][1], shown, "en", 0)
-    return _looked_up(task, pairs, [], shown)
+        return check(task, pairs[0][1], shown, language, 0)
+    faults = language_faults("\n".join(answer for _, answer in pairs), language)
+    return _looked_up(task, pairs, faults, shown)
 
 
 def _looked_up(task: Task, pairs: list[tuple[str, str]], faults: list[Fault], shown: Shown) -> Checked:
@@ -116,7 +117,7 @@ def _looked_up(task: Task, pairs: list[tuple[str, str]], faults: list[Fault], sh
         faults = [*faults, *(fault for _, fault in wrong)]
         told = {(claim.start, claim.end) for claim, _ in wrong}
         for one in strict.findings(said, shown.index):
-            if (one.start, one.end) not in told:
+            if (one.start, one.end) not in told and not _is_shown_template(said[one.start : one.end], shown.view):
                 faults = [*faults, Fault("claim", f"{_cited(said, one.start, one.end)} {one.reason}")]
         if task.answer == "json":
             faults = [*faults, *_lines_of_alert(answer, shown)]
@@ -219,6 +220,11 @@ def _claim(text: str, claim: Claim, shown: Shown) -> Fault | None:
     if shown.view is not None and claim.verdict == "supported" and not _visible(said, claim, shown.view):
         return Fault("sight", f'"{said}" does not stand in the part of the log that was shown')
     return None
+
+
+def _is_shown_template(said: str, view: View | None) -> bool:
+    """Whether a quotation is a template that the reader's digest shows."""
+    return view is not None and "<*>" in said and fold(said.strip('`"')) in view.text
 
 
 def _cited(text: str, start: int, end: int) -> str:

@@ -18,6 +18,8 @@ from pydantic import Field, model_validator
 
 from loglore.data.corpus import held_out_templates
 from loglore.endpoint.items import FAILED, REJECTED
+from loglore.endpoint.redaction import Redactor
+from loglore.endpoint.target import Session
 from loglore.errors import InputError
 from loglore.logs import reader, templates
 from loglore.runs import files
@@ -120,7 +122,9 @@ class NlplogSpec(Spec):
         if self.teacher == "analyst" and given:
             raise ValueError(f"{given[0]} is for endpoints, and the teacher is the analyst")
         if self.teacher == "analyst" and self.language != "en":
-            raise ValueError(f"language is {self.language}, but the analyst writes English only; name an endpoint")
+            raise ValueError(
+                f"language is {self.language}, but the analyst writes these texts in English; name an endpoint"
+            )
         return self
 
 
@@ -134,13 +138,8 @@ def run(spec: NlplogSpec, context: RunFolder) -> dict[str, Any]:
         InputError: unreadable input, or nothing left to write about; an endpoint that cannot work.
         JobError: endpoints that stopped answering.
     """
-    mined = templates.mine(reader.read_table(spec.logs))
-    held_out = held_out_templates(spec.held_out) if spec.held_out else set()
-    found = events(mined.table, mined.templates, held_out)
-    asked = [event for event in found if len(event.occurrences[0].text) <= spec.max_characters]
+    mined, found, asked = _events(spec)
     by_key = {event.template.key: event for event in found}
-    if not asked:
-        raise InputError(f"no event to write about in {', '.join(map(str, spec.logs))}")
     account: dict[str, Any] = {}
     with context.progress("log events", len(asked), "events") as tick:
         if spec.teacher == "analyst":
@@ -162,6 +161,35 @@ def run(spec: NlplogSpec, context: RunFolder) -> dict[str, Any]:
         "rows_by_question": dict(Counter(row["meta"]["question"] for row in kept)),
         "rows_by_domain": dict(Counter(row["domain"] for row in kept)),
     }
+
+
+def preview(spec: NlplogSpec, count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The first requests of each endpoint as they would be sent: event, URL, JSON body. Nothing is sent.
+
+    Raises:
+        InputError: see `run`; or the teacher is the analyst, to which nothing is sent.
+    """
+    if spec.teacher == "analyst":
+        raise InputError("nothing would be sent: the teacher is the built-in analyst")
+    mined, found, asked = _events(spec)
+    by_key = {event.template.key: event for event in found}
+    teacher = Teacher(prompt_file(spec.prompt), mined.table, by_key, spec.language)
+    call, redactor = writers.call_of(spec, Path()), Redactor()
+    for target in spec.teacher:
+        session = Session(target, redactor if target.redacts else None)
+        for event in asked[:count]:
+            yield event.template.key, target.url, session.body(teacher.item(event, call).request)
+
+
+def _events(spec: NlplogSpec) -> tuple[templates.Mined, list[Event], list[Event]]:
+    """The mined logs, their events without held-out ones, and those of them that are asked about."""
+    mined = templates.mine(reader.read_table(spec.logs))
+    held_out = held_out_templates(spec.held_out) if spec.held_out else set()
+    found = events(mined.table, mined.templates, held_out)
+    asked = [event for event in found if len(event.occurrences[0].text) <= spec.max_characters]
+    if not asked:
+        raise InputError(f"no event to write about in {', '.join(map(str, spec.logs))}")
+    return mined, found, asked
 
 
 def _by_analyst(

@@ -24,6 +24,7 @@ from loglore.endpoint.runner import Fanout
 from loglore.endpoint.target import Answer, Request
 from loglore.errors import InputError
 from loglore.logs import grok, grounding
+from loglore.logs.lookup import fold
 from loglore.runs.progress import Tick
 from loglore.synth import gate, prompts, strict
 from loglore.synth.analyst import event as writer
@@ -157,10 +158,19 @@ class Teacher:
         found += [
             gate.Fault("claim", f'{question}: "{text[one.start : one.end]}" {one.reason}')
             for one in strict.findings(text, self._indexes[event.template.source])
+            if not self._is_template(text[one.start : one.end])
         ]
         if len(text) < self._task.least_characters:
             found.append(gate.Fault("form", f"{question}: {len(text)} characters; give an explanation or null"))
         return found + gate.language_faults(text, self._language)
+
+    def _is_template(self, said: str) -> bool:
+        """Whether a quotation is a part of a template; the teacher is shown them, and no line has `<*>`."""
+        return "<*>" in said and fold(said.strip('`"')) in self._template_texts
+
+    @cached_property
+    def _template_texts(self) -> str:
+        return "\n".join(fold(event.template.text) for event in self._events.values())
 
     def _claims(self, text: str, event: Event) -> list[grounding.Claim]:
         return grounding.check(text, self._indexes[event.template.source])

@@ -3,7 +3,8 @@
 A file `NAME.yaml` is the task NAME. Its keys:
 
     version            number, raised when the prompt changes; rows carry it with a hash of the file
-    teacher            what the teacher is told. `{log}` is required; `{language}`, `{references}`, `{turns}` are filled
+    teacher            what the teacher is told: one text, or one for each language (`en`, `ja`) of the answers. `{log}`
+                       is required; `{language}`, `{references}`, `{turns}` are filled
     answer             `markdown`, `json` or `conversation` (JSON with `turns` of `question` and `answer`)
     student            per language (`en`, `ja`) the wordings a user asks in; a conversation has the teacher's
     sections           headings a markdown answer must have at least
@@ -28,8 +29,14 @@ from loglore.errors import InputError
 from loglore.runs.spec import Spec, unknown_key
 
 LANGUAGES = {"en": "English", "ja": "Japanese"}
-CITE = "Cite lines by their number as it stands before the bar, such as L12."
-NO_NUMBERS = "The numbers before the bar are for you alone: never mention a line number, quote the message instead."
+CITE = {
+    "en": "Cite lines by their number as it stands before the bar, such as L12.",
+    "ja": "行は、縦線の前にある番号で L12 のように示してください。",
+}
+NO_NUMBERS = {
+    "en": "The numbers before the bar are for you alone: never mention a line number, quote the message instead.",
+    "ja": "縦線の前の番号はあなただけのものです。行番号には触れず、代わりにメッセージを引用してください。",
+}
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _KNOWN = ("log", "language", "references", "turns")
 
@@ -38,7 +45,7 @@ class _File(Spec):
     """The keys of a task file."""
 
     version: int = Field(ge=1)
-    teacher: str
+    teacher: str | dict[Literal["en", "ja"], str]
     answer: Literal["markdown", "json", "conversation"]
     student: dict[Literal["en", "ja"], list[str]] = Field(default_factory=dict)
     sections: int = Field(0, ge=0)
@@ -50,16 +57,21 @@ class _File(Spec):
     def _whole(self) -> "_File":
         if self.answer == "json" and self.schema_ is None:
             raise ValueError("answer is json, expected the key `schema`")
+        if not self.teacher:
+            raise ValueError("teacher is empty, expected what the teacher is told")
         return self
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task; the fields are those of its file. `version` has the hash of the file's text: `v1:3f2a9c01`."""
+    """A task; the fields are those of its file, `teacher` by language.
+
+    `version` has the hash of the file's text: `v1:3f2a9c01`.
+    """
 
     name: str
     version: str
-    teacher: str
+    teacher: Mapping[str, str]
     answer: str
     student: Mapping[str, tuple[str, ...]]
     sections: int
@@ -68,14 +80,18 @@ class Task:
     numbered: bool
 
     def prompt(self, log: str, language: str, numbered: bool, turns: int) -> str:
-        """What the teacher is told about a log of lines with `L<number>|` in front."""
+        """What the teacher is told about a log of lines with `L<number>|` in front.
+
+        In the language of the answer where the task has such a text, else in the one it has, which names the language.
+        """
+        spoken = language if language in self.teacher else next(iter(self.teacher))
         values = {
             "log": log,
             "language": LANGUAGES[language],
-            "references": CITE if numbered else NO_NUMBERS,
+            "references": (CITE if numbered else NO_NUMBERS)[spoken],
             "turns": str(turns),
         }
-        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.teacher).strip()
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.teacher[spoken]).strip()
 
     def answer_schema(self, turns: int) -> Mapping[str, Any] | None:
         """The JSON schema of the answer, None for text."""
@@ -139,19 +155,14 @@ def parse(name: str, text: str, where: str) -> Task:
     if not isinstance(values, dict):
         raise InputError(f"{where}: expected the keys of a task, found {type(values).__name__}")
     found = _File.parse(values, where)
-    used = _PLACEHOLDER.findall(found.teacher)
-    if "log" not in used:
-        raise InputError(f"{where}: the teacher's prompt has no placeholder {{log}}, so the log would not be sent")
-    if found.answer == "conversation" and "turns" not in used:
-        raise InputError(f"{where}: the teacher's prompt of a conversation has no placeholder {{turns}}")
-    for placeholder in used:
-        if placeholder not in _KNOWN:
-            raise InputError(f"{where}: {unknown_key(placeholder, list(_KNOWN)).replace('key', 'placeholder', 1)}")
+    told = {"en": found.teacher} if isinstance(found.teacher, str) else {str(k): v for k, v in found.teacher.items()}
+    for prompt in told.values():
+        _check_placeholders(prompt, found.answer, where)
     _check_schema(found.schema_, where)
     return Task(
         name=name,
         version=f"v{found.version}:{hashlib.sha256(text.encode()).hexdigest()[:8]}",
-        teacher=found.teacher,
+        teacher=told,
         answer=found.answer,
         student={language: tuple(wordings) for language, wordings in found.student.items()},
         sections=found.sections,
@@ -159,6 +170,17 @@ def parse(name: str, text: str, where: str) -> Task:
         schema=found.schema_,
         numbered=found.numbered,
     )
+
+
+def _check_placeholders(prompt: str, answer: str, where: str) -> None:
+    used = _PLACEHOLDER.findall(prompt)
+    if "log" not in used:
+        raise InputError(f"{where}: the teacher's prompt has no placeholder {{log}}, so the log would not be sent")
+    if answer == "conversation" and "turns" not in used:
+        raise InputError(f"{where}: the teacher's prompt of a conversation has no placeholder {{turns}}")
+    for placeholder in used:
+        if placeholder not in _KNOWN:
+            raise InputError(f"{where}: {unknown_key(placeholder, list(_KNOWN)).replace('key', 'placeholder', 1)}")
 
 
 def _check_schema(schema: Mapping[str, Any] | None, where: str) -> None:

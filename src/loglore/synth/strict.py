@@ -4,7 +4,8 @@ Grounding judges prose of strangers: it says "contradicted" only where no readin
 was told how to write (messages word by word between backticks, counts and line numbers beside them), so here what does
 not fit is a fault, and a wrong alarm costs a repair turn:
 
-    quote     several words between quotation marks that no line has; in advice only when a line has nearly the same
+    quote     several words between backticks, or more than a term between double quotes, that no line has; in advice
+              only when a line has nearly the same
     address   an address, a MAC address, a UUID or a mail address that the log does not have
     count     "`…` … 4 lines": the one count in a sentence with one quotation
     line      "`…` (L4, L9)": line numbers after a quotation, or in a sentence with one
@@ -20,13 +21,14 @@ from loglore.logs.mentions import Mention
 
 NEAR_ADVICE = 0.8
 SHORTEST_NEAR = 10
+MOST_OF_A_TERM = 3
 _HARD = ("ip", "address", "mac", "uuid", "email")
 _ANYONE = frozenset(["0.0.0.0", "127.0.0.1", "255.255.255.255", "8.8.8.8", "8.8.4.4", "1.1.1.1"])
 # A file glob or a regular expression; `<*>`, `{name}` and `…` were looked up as such.
 _PATTERN = re.compile(r"[\w/.]\*|\*[./]|\\[dsw]|\]\+")
-_DENIED = re.compile(
-    r"(?i)\b(?:no|not|never|without|neither|nor|lacks?|missing)\s(?:\w+\s){0,3}$|^\s(?:is|was|are|does|did)\s(?:not|never|absent)"
-    r"|ありません|ない"
+_DENIED_BEFORE = re.compile(r"(?i)\b(?:no|not|never|without|neither|nor|lacks?|missing)\s(?:\w+\s){0,3}$")
+_DENIED_AFTER = re.compile(
+    r"(?i)^\s(?:is|was|are|does|did)\s(?:not|never|absent)|^[^。、]{0,24}(?:ありません|ません|ない(?!か)|なし)"
 )
 _ORDERS = (
     "add adjust alert allow avoid check compare configure confirm consider correct disable enable ensure examine "
@@ -35,7 +37,8 @@ _ORDERS = (
     "use verify watch"
 )
 _ADVICE = re.compile(
-    rf"^[\s\d.)*-]*(?:{'|'.join(_ORDERS.split())})\b|\b(?:should|could|can|might|recommend\w*|suggest\w*|e\.g\.)(?!\w)",
+    rf"^[\s\d.)*-]*(?:{'|'.join(_ORDERS.split())})\b"
+    r"|\b(?:should|could|can(?! be (?:seen|found))|might|recommend\w*|suggest\w*|e\.g\.)(?!\w)|ください|べき|推奨",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"\s?(?:of [0-9,]+ )?(?:log )?(lines?|times|occurrences?|entries|回|行)(?!\w)")
@@ -80,9 +83,12 @@ def findings(text: str, index: LogIndex) -> Iterator[Finding]:
 
 def _misquoted(sentence: Sentence, quote: Mention, index: LogIndex) -> str:
     """Why a quotation that no line has is a fault, "" when it may be a command, a setting or a pattern."""
-    if _PATTERN.search(quote.value) or _DENIED.search(sentence.before(quote)) or _DENIED.search(sentence.after(quote)):
+    denied = _DENIED_BEFORE.search(sentence.before(quote)) or _DENIED_AFTER.search(sentence.after(quote))
+    if denied or _PATTERN.search(quote.value):
         return ""
-    several = len(quote.value.split()) > 1
+    words = len(quote.value.split())
+    # A few words between double quotes may be a term of the writer's own; messages were asked for between backticks.
+    several = words > 1 if sentence.text[quote.start] == "`" else words > MOST_OF_A_TERM
     if sentence.advised or _ADVICE.search(sentence.plain) or not several:
         if len(fold(quote.value)) < SHORTEST_NEAR:
             return ""

@@ -73,7 +73,7 @@ class Workshop:
     def question(self, asked: Asked, texts: Sequence[str]) -> str:
         """What the student asks about a log with these lines; a conversation's teacher asks its own questions."""
         wordings = self.tasks[asked.task].student.get(asked.language, ())
-        return analyst.question(asked.task, texts, wordings)
+        return analyst.question(asked.task, texts, wordings, asked.language)
 
     def note_removed(self, identity: str, task: str, status: str, kind: str, reason: str, faults: Any = None) -> None:
         """Note a row that is not written: `status` and `kind` are counted, `reason` and `faults` explain."""
@@ -90,8 +90,9 @@ def by_analyst(shop: Workshop, plan: Sequence[Asked], tick: Tick) -> Iterator[Ro
             facts = material.facts
             if not analyst.can_tell(asked.task, facts):
                 continue
-            said = analyst.converse(asked.task, facts, shop.turns, task.student.get("en", ()))
-            checked = gate.check_pairs(task, said, material.shown)
+            wordings = task.student.get(asked.language, ())
+            said = analyst.converse(asked.task, facts, shop.turns, wordings, asked.language)
+            checked = gate.check_pairs(task, said, material.shown, asked.language)
             if checked.faults:
                 if not material.digest:
                     first, faults = checked.faults[0], [asdict(fault) for fault in checked.faults]

@@ -16,6 +16,7 @@ from loglore.runs.spec import Spec
 
 LORA_KEYS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules", "merge_adapter")
 PREFERENCE_KEYS = ("dpo_label_smoothing", "pref_beta", "pref_ftx", "pref_loss", "simpo_gamma")
+SMOOTHED = ("sigmoid", "simpo")  # preference losses that take `dpo_label_smoothing`
 
 
 class Hyperparameters(Spec):
@@ -114,6 +115,8 @@ def outcomes(requested: Hyperparameters, stage: str, gpu: bool, processes: int) 
         InputError: a key that is refused here, with the reason.
     """
     _refuse(requested, gpu)
+    if stage == "dpo":
+        _refuse_preference(requested)
     replaced = _replaced(requested, gpu, processes)
     skipped = _not_applicable(requested, stage, processes)
     result = []
@@ -137,6 +140,24 @@ def _refuse(requested: Hyperparameters, gpu: bool) -> None:
         raise InputError("`full_determinism` excludes `flash_attention_v2`: its backward pass is not deterministic")
 
 
+def _refuse_preference(requested: Hyperparameters) -> None:
+    """Refuse what a preference loss cannot honour: no key is read and then ignored."""
+    loss = requested.pref_loss
+    if loss == "kto_pair":
+        raise InputError(
+            "`pref_loss`: kto_pair was removed from TRL (its KTO learns from single rated answers, not from pairs); "
+            "use sigmoid, hinge, ipo, orpo or simpo"
+        )
+    if requested.dpo_label_smoothing and loss not in SMOOTHED:
+        raise InputError(f"`dpo_label_smoothing`: {loss} has no smoothed form; use sigmoid or simpo, or set it to 0")
+    if requested.pref_ftx and loss == "orpo":
+        raise InputError(
+            "`pref_ftx`: orpo holds the loss of prompt and chosen answer already, with weight 1; set it to 0"
+        )
+    if not requested.pref_beta and loss != "orpo":
+        raise InputError(f"`pref_beta`: 0 leaves {loss} without a gradient; expected more than 0")
+
+
 def _replaced(requested: Hyperparameters, gpu: bool, processes: int) -> dict[str, tuple[Any, str]]:
     found: dict[str, tuple[Any, str]] = {}
     if requested.flash_attention_v2 and not gpu:
@@ -150,12 +171,23 @@ def _replaced(requested: Hyperparameters, gpu: bool, processes: int) -> dict[str
     return found
 
 
+def _unused_by_loss(loss: str) -> dict[str, str]:
+    found = {} if loss == "simpo" else {"simpo_gamma": f"pref_loss is {loss}"}
+    if loss not in SMOOTHED:
+        found["dpo_label_smoothing"] = f"{loss} has no smoothed form"
+    if loss == "orpo":
+        found["pref_ftx"] = "orpo holds the loss of prompt and chosen answer with weight 1"
+    return found
+
+
 def _not_applicable(requested: Hyperparameters, stage: str, processes: int) -> dict[str, str]:
     found = {}
     if requested.training_type == "full":
         found.update(dict.fromkeys(LORA_KEYS, "full training has no adapter"))
     if stage != "dpo":
         found.update(dict.fromkeys(PREFERENCE_KEYS, f"no preference loss in stage {stage}"))
+    else:
+        found.update(_unused_by_loss(requested.pref_loss))
     if requested.distributed_backend == "ddp" and processes == 1:
         found["distributed_backend"] = "one process"
     if requested.distributed_backend != "deepspeed" or processes == 1:

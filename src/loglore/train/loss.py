@@ -59,6 +59,14 @@ def evaluation_loss(
     model: torch.nn.Module, rows: Sequence[PackedRow], autocast: Callable[[], Any], device: torch.device
 ) -> float:
     """Mean cross entropy (nats a token) over all counted tokens of `rows`."""
+    total, counted = summed_loss_of_rows(model, rows, autocast, device)
+    return total / max(counted, 1)
+
+
+def summed_loss_of_rows(
+    model: torch.nn.Module, rows: Sequence[PackedRow], autocast: Callable[[], Any], device: torch.device
+) -> tuple[float, int]:
+    """Sum of cross entropies (nats) over the counted tokens of `rows`, and how many these are."""
     was_training = model.training
     model.eval()
     total = 0.0
@@ -68,4 +76,4 @@ def evaluation_loss(
             with autocast():
                 total += float(summed_loss(model, batch))
     model.train(was_training)
-    return total / max(sum(int((row.targets != IGNORED).sum()) for row in rows), 1)
+    return total, sum(int((row.targets != IGNORED).sum()) for row in rows)

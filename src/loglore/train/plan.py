@@ -108,6 +108,7 @@ def build(
     max_tokens: int | None = None,
     long_rows: Policy = "shorten_log",
     cache: Path | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Read, render and pack, or map what an earlier run packed.
 
@@ -120,6 +121,7 @@ def build(
         max_tokens: use training rows from the start of the file up to this many tokens; None for all.
         long_rows: what happens to chat rows longer than `max_sequence_length` (`data.long_rows`).
         cache: folder for packed datasets; None for one that lasts as long as the plan.
+        processes: training processes; a step is `batch_size` x accumulation rows or samples on each.
 
     Raises:
         InputError: a row that is damaged or that `long_rows` does not bring within the limit; names file and row.
@@ -127,14 +129,15 @@ def build(
     if cache is None:
         # The arrays stay mapped after the files are gone (POSIX).
         with tempfile.TemporaryDirectory(prefix="loglore-packed-") as folder:
-            return build(stage, train, validation, tokenizer, requested, max_tokens, long_rows, Path(folder))
+            return build(stage, train, validation, tokenizer, requested, max_tokens, long_rows, Path(folder), processes)
     capacity, epochs, seed = requested.max_sequence_length, requested.epochs, requested.seed
     settings = PackSettings(stage, capacity, long_rows, max_tokens, seed if stage == "cpt" else None)
     dataset = _packed(cache, train, tokenizer, settings)
+    step = requested.samples_per_step * processes
     if stage == "cpt":
-        rows = plan_rows(dataset.packing, requested.samples_per_step, epochs, seed)
+        rows = plan_rows(dataset.packing, step, epochs, seed)
     else:
-        rows = plan_samples(dataset.lengths, capacity, requested.samples_per_step, epochs, seed)
+        rows = plan_samples(dataset.lengths, capacity, step, epochs, seed)
     evaluation: Sequence[PackedRow] = []
     if validation:
         evaluation = _packed(cache, validation, tokenizer, PackSettings(stage, capacity, long_rows))

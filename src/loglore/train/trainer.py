@@ -20,14 +20,17 @@ from loglore.data.packing import IGNORED, PackedRow
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints
+from loglore.train import checkpoints, launch, stopping
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.loss import evaluation_loss, summed_loss, tensors
 from loglore.train.master import MasterAdamW, MasterSGD
 from loglore.train.plan import Plan
+from loglore.train.world import ALONE, World
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from loglore.train.preference import PairPlan as Scheduled
 
 RECOVERY_EVERY_S = 90.0  # a killed run loses at most about this much work; a checkpoint takes seconds
 
@@ -35,9 +38,10 @@ RECOVERY_EVERY_S = 90.0  # a killed run loses at most about this much work; a ch
 class StepRows:
     """Map-style dataset of a plan's rows in order, read when asked for; a step with fewer rows gets fillers."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, processes: int = 1) -> None:
         self.steps = plan.steps
-        self.rows_per_step = plan.rows_per_step
+        # Dealt to the processes in turn: each gets as many.
+        self.rows_per_step = -(-plan.rows_per_step // processes) * processes
 
     def __len__(self) -> int:
         return len(self.steps) * self.rows_per_step
@@ -67,28 +71,45 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
         requested: hyperparameters.
         context: run folder; checkpoints go to `checkpoints/step-N`, metrics to `metrics.jsonl`.
         tick: progress in tokens.
+        world: this process among the run's.
     """
 
     # `compute_loss` divides by the step's number of counted tokens itself.
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, model: "PreTrainedModel", plan: Plan, requested: Hyperparameters, context: RunFolder, tick: Tick
+        self,
+        model: "PreTrainedModel",
+        plan: Plan,
+        requested: Hyperparameters,
+        context: RunFolder,
+        tick: Tick,
+        world: World = ALONE,
     ) -> None:
-        self.plan, self.requested, self.context = plan, requested, context
+        self.plan, self.requested, self.context, self.world = plan, requested, context, world
         self.recorder = _Recorder(plan, requested, context, tick)
+        self.hidden_size = int(model.config.get_text_config().hidden_size)
         self.masters = requested.mixed_precision == "bf16"
         super().__init__(
             model=model,
-            args=arguments(requested, plan, context.path / "checkpoints"),
-            train_dataset=StepRows(plan),
+            args=self.arguments(),
+            train_dataset=StepRows(plan, world.size),
             data_collator=collate,
-            callbacks=[_Schedule(plan, requested, context)],
+            callbacks=[schedule := Schedule(plan, requested, context, world)],
         )
+        schedule.loop = self
         for printer in (PrinterCallback, ProgressCallback):
             self.remove_callback(printer)
         # The loss takes the step's number of counted tokens, whatever the model's own forward accepts.
         self.model_accepts_loss_kwargs = True
+
+    def arguments(self) -> TrainingArguments:
+        """The Trainer's arguments for this run."""
+        return TrainingArguments(**self.trainer_arguments())
+
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return arguments(self.requested, self.plan, self.context.path / "checkpoints", self.world)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Fused AdamW or SGD as asked; over fp32 masters where the model computes in bf16."""
@@ -138,17 +159,26 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Mean loss of the plan's evaluation rows, recorded; the best model so far is kept when asked for."""
         step = self.state.global_step
-        loss = evaluation_loss(self.model, self.plan.evaluation, self.accelerator.autocast, self.args.device)
+        loss = self.evaluation()
         earlier = [row["eval_loss"] for row in self.context.metrics() if "eval_loss" in row]
-        if self.requested.save_best_checkpoint and loss < min(earlier, default=float("inf")):
-            with replacing_folder(self.context.path / "best") as folder:
-                self.model.save_pretrained(folder)
+        best = self.world.of_leader(loss < min(earlier, default=float("inf")))
+        if self.requested.save_best_checkpoint and best:
+            self.save_weights(self.context.path / "best")
         self.context.metric(step, eval_loss=loss)
         self.context.event("evaluated", step=step, eval_loss=loss)
         result = {"eval_loss": loss}
         # Tells the Trainer that the evaluation which was due is done.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, result)  # type: ignore[has-type]
         return result
+
+    def evaluation(self) -> float:
+        """Mean loss of the plan's evaluation rows."""
+        return evaluation_loss(self.model, self.plan.evaluation, self.accelerator.autocast, self.args.device)
+
+    def save_weights(self, folder: Path) -> None:
+        """Write the model or its adapter as a folder of its own."""
+        with replacing_folder(folder) as partial:
+            self.model.save_pretrained(partial)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Record a step's numbers; the summary that the Trainer logs at the end is in the job's report."""
@@ -161,32 +191,43 @@ class PackedTrainer(Trainer):  # type: ignore[misc]  # transformers is not check
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
         step = self.state.global_step
-        checkpoints.publish(self.context.path / "checkpoints" / f"checkpoint-{step}", step, keep=1)
+        self.publish_checkpoint(self.context.path / "checkpoints" / f"checkpoint-{step}", step)
         self.context.event("checkpoint", step=step)
 
+    def publish_checkpoint(self, folder: Path, step: int) -> None:
+        """Mark a written checkpoint as whole."""
+        checkpoints.publish(folder, step, checkpoints.KEPT)
 
-class _Schedule(TrainerCallback):  # type: ignore[misc]
-    """After each step: log, evaluate, publish as asked, and save for recovery from time to time."""
 
-    def __init__(self, plan: Plan, requested: Hyperparameters, context: RunFolder) -> None:
-        self.plan, self.requested, self.context = plan, requested, context
+class Schedule(TrainerCallback):  # type: ignore[misc]
+    """After each step: log, evaluate, publish as asked, save for recovery from time to time, stop when told to."""
+
+    def __init__(
+        self, plan: "Plan | Scheduled", requested: Hyperparameters, context: RunFolder, world: World = ALONE
+    ) -> None:
+        self.plan, self.requested, self.context, self.world = plan, requested, context, world
         self.saved = time.monotonic()
+        self.loop: Any = None
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Decide what is due; processes must agree, or one would wait for the others for ever."""
         step = state.global_step
+        stop = self.world.any(stopping.asked()) and step < state.max_steps
         control.should_log = True
         control.should_evaluate = bool(self.plan.evaluation) and evaluates(self.requested, self.plan, step)
         due = time.monotonic() - self.saved >= RECOVERY_EVERY_S
-        control.should_save = due and step < state.max_steps
+        control.should_save = stop or (self.world.of_leader(due) and step < state.max_steps)
+        control.should_training_stop = control.should_training_stop or stop
         if control.should_save:
             self.saved = time.monotonic()
         if publishes(self.requested, self.plan, step):
-            written = self.context.path / "published" / "writing"
-            model.save_pretrained(written)
-            checkpoints.publish(written, step, keep=self.requested.number_of_checkpoints)
+            writing = self.context.path / "published" / "writing"
+            self.loop.save_weights(writing)
+            if self.world.leads:
+                checkpoints.publish(writing, step, keep=self.requested.number_of_checkpoints)
 
 
-def evaluates(requested: Hyperparameters, plan: Plan, step: int) -> bool:
+def evaluates(requested: Hyperparameters, plan: "Plan | Scheduled", step: int) -> bool:
     """Whether the evaluation loss is due after this step: as `eval_strategy` says, and always after the last step."""
     if requested.eval_strategy == "no":
         return False
@@ -194,7 +235,7 @@ def evaluates(requested: Hyperparameters, plan: Plan, step: int) -> bool:
     return step % every == 0 or step == len(plan.steps)
 
 
-def publishes(requested: Hyperparameters, plan: Plan, step: int) -> bool:
+def publishes(requested: Hyperparameters, plan: "Plan | Scheduled", step: int) -> bool:
     """Whether a checkpoint is published after this step, as `checkpoint_strategy` says."""
     if requested.checkpoint_strategy == "no":
         return False
@@ -202,39 +243,50 @@ def publishes(requested: Hyperparameters, plan: Plan, step: int) -> bool:
     return step % every == 0
 
 
-def arguments(requested: Hyperparameters, plan: Plan, output: Path) -> TrainingArguments:
-    """Our hyperparameters in the Trainer's words; what is ours (order, logging, saving) is turned off there."""
+def arguments(requested: Hyperparameters, plan: Plan, output: Path, world: World) -> dict[str, Any]:
+    """The Trainer's arguments for packed rows: one row a forward pass, as many as a step has."""
+    return {
+        **common_arguments(requested, len(plan.steps), output),
+        "max_steps": len(plan.steps),
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": -(-plan.rows_per_step // world.size),
+        # bf16 is the dtype of the weights here (module `master`), not an autocast.
+        "bf16": False,
+    }
+
+
+def common_arguments(requested: Hyperparameters, steps: int, output: Path) -> dict[str, Any]:
+    """Our hyperparameters in the Trainer's words; what is ours (logging, saving) is turned off there."""
     gpu = torch.cuda.is_available()
-    return TrainingArguments(
-        output_dir=str(output),
-        max_steps=len(plan.steps),
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=plan.rows_per_step,
-        learning_rate=requested.learning_rate,
-        lr_scheduler_type=requested.lr_scheduler_type
+    return {
+        "output_dir": str(output),
+        "learning_rate": requested.learning_rate,
+        "lr_scheduler_type": requested.lr_scheduler_type
         if requested.lr_scheduler_type != "constant"
         else "constant_with_warmup",
-        warmup_steps=requested.warmup_steps(len(plan.steps)),
-        max_grad_norm=requested.max_grad_norm,
-        weight_decay=requested.weight_decay,
-        optim="adamw_torch_fused" if requested.optimizer == "adamw" else "sgd",
-        # bf16 is the dtype of the weights here (module `master`), not an autocast.
-        bf16=False,
-        fp16=requested.mixed_precision == "fp16",
-        use_cpu=not gpu,
-        activation_checkpointing=not requested.disable_gradient_checkpointing,
-        use_liger_kernel=requested.liger_kernel and gpu,
-        seed=requested.seed,
-        full_determinism=requested.full_determinism,
-        logging_strategy="no",
-        eval_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=gpu,
-    )
+        "warmup_steps": requested.warmup_steps(steps),
+        "max_grad_norm": requested.max_grad_norm,
+        "weight_decay": requested.weight_decay,
+        "optim": "adamw_torch_fused" if requested.optimizer == "adamw" else "sgd",
+        "bf16": requested.mixed_precision == "bf16",
+        "fp16": requested.mixed_precision == "fp16",
+        "use_cpu": not gpu,
+        "ddp_backend": "gloo" if launch.inside() and not gpu else None,
+        "activation_checkpointing": not requested.disable_gradient_checkpointing,
+        "use_liger_kernel": requested.liger_kernel and gpu,
+        "seed": requested.seed,
+        "full_determinism": requested.full_determinism,
+        "logging_strategy": "no",
+        # A loss that is not a number must be seen, not replaced by an average.
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": gpu,
+    }
 
 
 class _Recorder:
@@ -246,9 +298,11 @@ class _Recorder:
         self.context = context
         self.tick = tick
         self.last = time.monotonic()
+        self.watch = stopping.Watch(requested.mixed_precision == "fp16")
 
     def record(self, step: int, logs: dict[str, float]) -> None:
         now = time.monotonic()
+        self.watch.see(step, logs)
         self.context.metric(
             step,
             loss=logs["loss"],

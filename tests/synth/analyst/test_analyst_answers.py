@@ -247,3 +247,29 @@ def test_odd_logs_get_whole_answers(lines: list[str]) -> None:
         assert all(question and answer for question, answer in pairs)
         claims = [claim for _, answer in pairs for claim in grounding.check(answer, index)]
         assert not [claim for claim in claims if claim.verdict == "contradicted"]
+
+
+def test_a_longer_log_gets_more_points() -> None:
+    text = LOGS["nginx-error"] + LOGS["sshd"] + LOGS["postgresql"]
+    filler = "".join(f"2026-11-22 11:00:{number:02d} INFO shop: request {number} served\n" for number in range(60))
+    for task in ("root_cause", "summary", "patterns"):
+        for language in ("en", "ja"):
+            short, long = (
+                converse(task, support_analyst.facts_and_table(log)[0], 2, (), language)[0][1]
+                for log in (text, text + filler)
+            )
+            assert len(re.findall(r"^\d+\. \*\*", long, re.MULTILINE)) > len(
+                re.findall(r"^\d+\. \*\*", short, re.MULTILINE)
+            )
+
+
+def test_all_at_one_time_is_said_of_one_time_alone() -> None:
+    clocks = ["10:00:00", "10:00:07", "10:00:00"]
+    lines = [f"Nov {20 + day} {clock} host app[1]: tick of the timer" for day, clock in enumerate(clocks)]
+    for text, single in ((lines * 3, False), (lines[:2] * 5, False), (lines[:1] * 7, True)):
+        for size in range(3, len(text) + 1):
+            log = "\n".join(text[:size]) + "\n"
+            for task in ("summary", "patterns", "root_cause"):
+                answer = converse(task, support_analyst.facts_and_table(log)[0], 2)[0][1]
+                said = re.findall(r"(?:, all at|date from|lines? all at|lines? at) (?=1)", answer)
+                assert single or not said, (log, answer)

@@ -7,15 +7,15 @@
                                                ├─ alert       │
               wording: hash of the chunk ──────┴─ conversation┘
 
-It costs nothing, repeats to the byte and cannot invent a line, but it knows only the failures in `problems.toml`,
-sees a cause only where the log states it, and writes English only.
+It costs nothing, repeats to the byte and cannot invent a line, but it knows only the failures in `problems.toml` and
+sees a cause only where the log states it. It writes English and, from the same facts, Japanese (`japanese`).
 """
 
 from collections.abc import Sequence
 
 from loglore.errors import InputError
 from loglore.synth import prompts
-from loglore.synth.analyst import alert, comparison, conversation, patterns, root_cause, summary
+from loglore.synth.analyst import alert, comparison, conversation, japanese, patterns, root_cause, summary
 from loglore.synth.analyst.facts import Facts
 from loglore.synth.analyst.wording import Wording
 
@@ -24,26 +24,33 @@ TASKS = ("root_cause", "summary", "patterns", "comparison", "conversation")
 WRITES = (*TASKS, "alert")
 VERSION = "v1"
 _WRITERS = {
-    "root_cause": root_cause.write,
-    "summary": summary.write,
-    "patterns": patterns.write,
-    "comparison": comparison.write,
-    "alert": alert.write,
+    "en": {
+        "root_cause": root_cause.write,
+        "summary": summary.write,
+        "patterns": patterns.write,
+        "comparison": comparison.write,
+        "alert": alert.write,
+    },
+    "ja": japanese.WRITERS,
 }
+_CONVERSE = {"en": conversation.write, "ja": japanese.converse}
+_OPENERS = {"en": conversation.OPENERS, "ja": japanese.OPENERS}
 
 
-def question(task: str, texts: Sequence[str], questions: Sequence[str]) -> str:
+def question(task: str, texts: Sequence[str], questions: Sequence[str], language: str = "en") -> str:
     """What is asked first about a log with these lines: one of `questions`, in a conversation one of its own.
 
     The same as `converse` begins with, known before it is decided what of the log the reader sees.
     """
     words = _words(task, texts)
     if task == "conversation":
-        return words.say("opener", conversation.OPENERS, {})
+        return words.say("opener", _OPENERS[language], {})
     return words.say("question", questions, {})
 
 
-def converse(task: str, facts: Facts, turns: int, questions: Sequence[str] = ()) -> list[tuple[str, str]]:
+def converse(
+    task: str, facts: Facts, turns: int, questions: Sequence[str] = (), language: str = "en"
+) -> list[tuple[str, str]]:
     """Question and answer pairs of a task about a chunk: one pair, or up to `turns` in a conversation.
 
     Args:
@@ -51,6 +58,7 @@ def converse(task: str, facts: Facts, turns: int, questions: Sequence[str] = ())
         facts: of the chunk; a chunk of blank lines alone cannot be written about.
         turns: most pairs of a conversation, at least 2.
         questions: wordings to ask in, those of the task's file when empty; a conversation has its own.
+        language: of questions and answers, `en` or `ja`.
 
     Returns:
         (question, answer) pairs without the log, which belongs into the first question's frame.
@@ -64,9 +72,9 @@ def converse(task: str, facts: Facts, turns: int, questions: Sequence[str] = ())
         raise InputError("a chunk of blank lines cannot be written about")
     words = _words(task, [line.text for line in facts.lines])
     if task == "conversation":
-        return conversation.write(facts, words, turns)
-    wordings = questions or prompts.tasks()[task].student["en"]
-    return [(words.say("question", wordings, {}), _WRITERS[task](facts, words))]
+        return _CONVERSE[language](facts, words, turns)
+    wordings = questions or prompts.tasks()[task].student[language]
+    return [(words.say("question", wordings, {}), _WRITERS[language][task](facts, words))]
 
 
 def can_tell(task: str, facts: Facts) -> bool:

@@ -5,6 +5,7 @@ further event of trouble adds a little, up to 15 points.
 """
 
 import json
+from typing import Any
 
 from loglore.synth.analyst import root_cause, summary
 from loglore.synth.analyst.facts import Facts, Line, Problem
@@ -19,24 +20,25 @@ MOST_LINES = 40
 
 def write(facts: Facts, words: Wording) -> str:
     """The answer: one JSON object. Line numbers are those of the log, so the reader's frame must show them."""
-    score = risk(facts)
-    critical = [line for problem in facts.problems for line in problem.events if _critical(problem, line)]
-    warning = [line for problem in facts.problems for line in problem.events if not _critical(problem, line)]
     points = [
         root_cause.main_issues(facts, words),
         *(root_cause.seen(facts, each, words) for each in facts.problems[:2]),
     ]
     if not facts.problems:
         points = [summary.overview(facts, words)]
-    return json.dumps(
-        {
-            "risk_score": score,
-            "should_alert_user": score >= ALERT_FROM,
-            "messages": {"critical": _numbers(critical), "warning": _numbers(warning)},
-            "summary": [point for point in points if point],
-        },
-        ensure_ascii=False,
-    )
+    return json.dumps({**verdict(facts), "summary": [point for point in points if point]}, ensure_ascii=False)
+
+
+def verdict(facts: Facts) -> dict[str, Any]:
+    """The fields that are no prose: `risk_score`, `should_alert_user`, `messages`."""
+    score = risk(facts)
+    critical = [line for problem in facts.problems for line in problem.events if _critical(problem, line)]
+    warning = [line for problem in facts.problems for line in problem.events if not _critical(problem, line)]
+    return {
+        "risk_score": score,
+        "should_alert_user": score >= ALERT_FROM,
+        "messages": {"critical": _numbers(critical), "warning": _numbers(warning)},
+    }
 
 
 def risk(facts: Facts) -> int:

@@ -25,7 +25,7 @@ _HALF_SPAN = (
     "{first} to {last}: {content}.",
     "Between {first} and {last}: {content}.",
 )
-_HALF_AT = ("At {first}: {content}.", "All at {first}: {content}.")
+_HALF_AT = ("At {only}: {content}.", "All at {only}: {content}.")
 _HALF_TIMELESS = ("{Content}.", "It has {content}.")
 _WITH_TROUBLE = ("{messages} of trouble ({titles})", "{titles}, in {messages}", "{messages} about {titles}")
 _WITHOUT = (
@@ -176,7 +176,7 @@ def _half(half: Facts, words: Wording, name: str) -> str:
     else:
         content = "nothing but blank lines"
     span = extent(half)
-    phrases = _HALF_SPAN if span["last"] else (_HALF_AT if span["first"] else _HALF_TIMELESS)
+    phrases = _HALF_SPAN if span["last"] else (_HALF_AT if span["only"] else _HALF_TIMELESS)
     return raised(words.say(f"{name}/half", phrases, {**span, "content": content}))
 
 
@@ -184,7 +184,7 @@ def _difference(first: Facts, second: Facts, trend: str, words: Wording, sizes: 
     one, two = events_of_trouble(first), events_of_trouble(second)
     phrases = {"more": _MORE, "less": _LESS, "same": _SAME, "none": _NONE}[trend]
     parts = [words.say("trend", phrases, {**sizes, "one": str(one), "two": counted(two, "message")})]
-    new, gone, both = _only_in(second, first), _only_in(first, second), _in_both(first, second)
+    new, gone, both = only_in(second, first), only_in(first, second), _in_both(first, second)
     new_phrases = _NEW_SAME if new and new == _main_group(second) else _NEW
     gone_phrases = _GONE_SAME if gone and gone == _main_group(first) else _GONE
     for name, phrases, group in (("new", new_phrases, new), ("gone", gone_phrases, gone), ("both", _BOTH, both)):
@@ -208,7 +208,7 @@ def _main_group(half: Facts) -> Group | None:
     return half.groups[0] if half.groups else None
 
 
-def _only_in(half: Facts, other: Facts) -> Group | None:
+def only_in(half: Facts, other: Facts) -> Group | None:
     """What stands in one half alone: a problem's group before an ordinary one."""
     groups = [*(problem.group for problem in half.problems), *half.groups]
     return next((group for group in groups if not any(fold(group.quote) in line.folded for line in other.lines)), None)

@@ -62,7 +62,7 @@ _OFTEN_ANSWERS = (
     "Counted: {messages}{between}. The wording {quote} is in {count}.",
     "I count {messages}{between}; {quote} alone stands in {count}.",
     "It is reported in {messages}{between}, for example as {quote}.",
-    "There are {messages} of this kind{between}, such as {quote}.",
+    "There are {several} of this kind{between}, such as {quote}.",
 )
 _WHO = (
     "Who or what is affected?",
@@ -135,7 +135,13 @@ _CLOSERS = (
     "How do I fix it?",
     "What would you do first?",
 )
-_CALM_CLOSERS = ("Do I have to do anything?", "Is any action needed?", "Should I worry?", "What should I do now?")
+_CALM_CLOSERS = ("Do I have to do anything?", "Is any action needed?", "Should I worry?", "Is there something to mend?")
+_CALM_ENDS = (
+    "No: none of the {lines} reports a problem. {advice}",
+    "No, nothing in these {lines} calls for a step. {advice}",
+    "No, the {lines} show ordinary work. {advice}",
+    "No, the log reports no fault. {advice}",
+)
 
 
 def write(facts: Facts, words: Wording, turns: int) -> list[Turn]:
@@ -159,7 +165,8 @@ def _situation(facts: Facts, words: Wording) -> str:
 
 def _closing(facts: Facts, words: Wording) -> Turn:
     if not facts.problems:
-        return words.say("closer", _CALM_CLOSERS, {}), summary.calm_advice(facts, words)
+        slots = {**extent(facts), "advice": summary.calm_advice(facts, words, summary.CALM_ADVICE)}
+        return words.say("closer", _CALM_CLOSERS, {}), words.say("end", _CALM_ENDS, slots)
     found = root_cause.steps(facts, words, 2)
     return words.say("closer", _CLOSERS, {}), " ".join(f"{number}. {text}" for number, text in enumerate(found, 1))
 
@@ -185,6 +192,7 @@ def _of_problem(facts: Facts, problem: Problem, words: Wording) -> dict[str, Tur
         "quote": mark(group),
         "count": mentions(group),
         "messages": counted(len(problem.events), "message"),
+        "several": counted(len(problem.events), "message") if len(problem.events) > 1 else None,
         "place": place(words, f"evidence/{kind.name}", group.lines, facts.prefixed),
         "meaning": words.say(f"meaning/{kind.name}", kind.meanings, {}),
         "between": between or (f" at {clocks[0]}" if clocks else ""),

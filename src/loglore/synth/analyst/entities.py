@@ -8,7 +8,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_IP = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)"
+# Not the beginning of a host name (`10.0.0.7.example.net`) or of a longer number.
+_IP = r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\w)"
 # The first expression that matches wins: the more specific ones stand first.
 _SHAPES: dict[str, tuple[re.Pattern[str], ...]] = {
     "ip": (

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loglore.errors import InputError
 from loglore.logs import grok
 from loglore.synth.analyst import event_phrases as say
-from loglore.synth.analyst.facts import whole_message
+from loglore.synth.analyst.facts import component_of, whole_message
 from loglore.synth.analyst.knowledge import Kind, kind_of, topic_of
 from loglore.synth.analyst.occurrences import Event, Near, Occurrence
 from loglore.synth.analyst.telling import times
@@ -271,7 +271,7 @@ def _kind(event: Event) -> Kind | None:
 
 
 def _component(event: Event) -> str | None:
-    names = {occurrence.component for occurrence in event.occurrences}
+    names = {component_of(one.text, one.message, one.component) for one in event.occurrences}
     return next(iter(names)) if len(names) == 1 else None
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from loglore.logs.lookup import fold
 from loglore.synth.analyst import entities
-from loglore.synth.analyst.knowledge import Kind, Topic, kind_of, topic_of
+from loglore.synth.analyst.knowledge import GENERAL, Kind, Topic, kind_of, topic_of
 from loglore.synth.analyst.wording import SHORT_QUOTE, quotable, shortened, whole_seconds
 
 # After a year and a colon in access logs, before a colon and milliseconds in some others.
@@ -24,6 +24,13 @@ _EPOCH = re.compile(r"(?<!\d)1\d{9}(?!\d)")
 _HEADER_SPAN = 110
 LEAD_IN = 24
 _PLAIN_WORD = re.compile(r"[a-z]+")
+# What a process manager did, written where other programs write who they are: `exited: web (…)`, `success: web …`.
+_ACTION = re.compile(r"[a-z]+(?:ed|ing)|success|spawnerr")
+_DAEMONS = frozenset(["named", "keepalived", "memcached"])
+# Bare numbers (a duration, a size) and punctuation at the start of a quotation tell nothing.
+_LOOSE_START = re.compile(r"^(?:(?:[0-9]+|[:;,|-])\s+)+(?=\S)")
+# A quotation with fewer letters may stand in lines of many kinds.
+_TELLING = 9
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,10 @@ class Facts:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """Groups of like lines, the largest first, then by first appearance; each first-of-event line is in one."""
+        """Groups of like lines; each first-of-event line is in one.
+
+        The largest first, then by first appearance; those with a quotation too short to tell messages apart come last.
+        """
         found: dict[str, Group] = {}
         by_template: dict[str, list[Line]] = {}
         for line in self.heads:
@@ -169,7 +179,7 @@ class Facts:
             if quote and quote not in found:
                 found[quote] = self.group(quote, members[0])
         shown = [group for group in found.values() if self.shows(group)]
-        return tuple(sorted(shown, key=lambda group: -group.count))
+        return tuple(sorted(shown, key=lambda group: (_is_vague(group), -group.count)))
 
     @cached_property
     def known(self) -> frozenset[str]:
@@ -193,10 +203,10 @@ class Facts:
 
     @cached_property
     def problems(self) -> tuple[Problem, ...]:
-        """Problems by severity, then number of events, then first appearance."""
+        """Problems by severity, those of a known kind before general ones, then by events and first appearance."""
         problems = [self._problem(kind, lines) for kind, lines in self._by_kind.values() if self._counts(lines)]
         problems = [problem for problem in problems if self.shows(problem.group)]
-        return tuple(sorted(problems, key=lambda problem: (-problem.kind.severity, -len(problem.events))))
+        return tuple(sorted(problems, key=lambda one: (-one.kind.severity, one.kind.name in GENERAL, -len(one.events))))
 
     def _counts(self, lines: list[Line]) -> bool:
         return self.view is None or all(line.template in self.known for line in lines)
@@ -230,7 +240,7 @@ class Facts:
     def _problem_of(self, head: Line) -> tuple[Kind, Line] | None:
         """The kind of an event and the line that shows it: the head's own, unless a later line says more."""
         own = kind_of(head.message, head.level)
-        general = own is None or own.name in {"exception", "failure", "warning"}
+        general = own is None or own.name in GENERAL
         if not general or (own is None and head.level is not None and head.level not in {"warning", "error", "fatal"}):
             return (own, head) if own else None
         rest = [line for line in self.spoken if line.event == head.event and line is not head]
@@ -242,10 +252,12 @@ class Facts:
         return (best[0], best[1]) if best[0] else None
 
     def _problem(self, kind: Kind, lines: list[Line]) -> Problem:
-        sizes = Counter(line.template for line in lines)
-        most = [line for line in lines if line.template == sizes.most_common(1)[0][0]]
+        # A cause belongs to the message that states it, so that message is the one to quote.
+        telling = [line for line in lines if kind.stated and kind.stated.search(line.message)] or lines
+        sizes = Counter(line.template for line in telling)
+        most = [line for line in telling if line.template == sizes.most_common(1)[0][0]]
         quote = shared_quote(most, kind.pattern)
-        stated = next((match[0] for line in lines if kind.stated and (match := kind.stated.search(line.message))), None)
+        stated = next((match[0] for line in most if kind.stated and (match := kind.stated.search(line.message))), None)
         stated = stated and quotable(shortened(stated))
         return Problem(
             kind=kind,
@@ -292,7 +304,7 @@ def facts_of(
                 message=message,
                 time=row["time"],
                 level=row["level"],
-                component=row["component"],
+                component=component_of(row["text"], row["message"], row["component"]),
                 template=key,
                 pattern=patterns.get(key, row["message"]),
                 event=row["event"],
@@ -320,6 +332,13 @@ def whole_message(text: str, message: str, component: str | None) -> str:
     return whole if component and _PLAIN_WORD.fullmatch(component) and text.endswith(whole) else message
 
 
+def component_of(text: str, message: str, component: str | None) -> str | None:
+    """The component that a line names, None where the reader took what was done for it (`exited: web (status 1)`)."""
+    if component is None or component in _DAEMONS or not _ACTION.fullmatch(component):
+        return component
+    return None if whole_message(text, message, component) != message else component
+
+
 def clock_of(text: str, time: datetime.datetime | None) -> str | None:
     """The time of day as it stands in the header of a line, where it is the line's own time."""
     if time is None:
@@ -342,16 +361,17 @@ def shared_quote(lines: Sequence[Line], around: re.Pattern[str] | None = None) -
     """A part of the first line's message that all the lines contain, of at most about 64 characters.
 
     The longest constant run of the template; when `around` matches only beyond the quotation's end, the part with the
-    match is taken instead.
+    match is taken instead. Where no run has the match (a status between numbers), the first line's part with it is
+    taken, which the other lines need not contain: a quotation that shows nothing of the matter is no evidence.
     """
     message = lines[0].body or lines[0].text.strip()
     runs = [message] if len({line.body for line in lines}) == 1 else _runs(lines)
     best = max(runs, key=lambda run: (bool(around and around.search(run)), _letters(run)), default="")
-    start = 0
     match = around.search(best) if around else None
-    if match and match.end() > SHORT_QUOTE:
-        start = _lead_in(best, match.start())
-    quote = shortened(best, SHORT_QUOTE, start)
+    if around and not match and (own := around.search(message)):
+        best, match = message, own
+    start = _lead_in(best, match.start()) if match and match.end() > SHORT_QUOTE else 0
+    quote = _LOOSE_START.sub("", shortened(best, SHORT_QUOTE, start))
     return quotable(quote if _letters(quote) >= 3 else shortened(message, SHORT_QUOTE))
 
 
@@ -362,6 +382,11 @@ def _lead_in(text: str, place: int) -> int:
         return clause + 2
     word = text.find(" ", max(place - LEAD_IN, 0), place)
     return word + 1 if word >= 0 else place
+
+
+def _is_vague(group: Group) -> bool:
+    """Whether the quotation is a short word that lines of several kinds have: `exit` in `exiting` and `exited`."""
+    return _letters(group.quote) < _TELLING and len({line.template for line in group.lines}) > 1
 
 
 def _letters(text: str) -> int:

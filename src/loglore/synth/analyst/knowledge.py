@@ -17,9 +17,14 @@ _DENIAL = re.compile(
     re.IGNORECASE,
 )
 # Messages that report the end of a problem, at whatever level.
-_RESOLVED = re.compile(r"\b(succeeded|check passed|is UP\b|recovered)\b", re.IGNORECASE)
+_RESOLVED = re.compile(
+    r"\b(succeeded|check passed|is UP|recovered|resumed|exit(ed)? with code 0|exit status 0)\b|Exiting\.\.\. \(0\)",
+    re.IGNORECASE,
+)
 # A program that logs its start or stop as a warning does not warn of it.
 _ROUTINE = {"startup", "shutdown", "reload"}
+# Kinds that say no more than the level does.
+GENERAL = frozenset(["exception", "server_error", "failure", "warning"])
 # Kinds whose words also stand in ordinary messages: they need a warning or error level, or none at all.
 _NEEDS_LEVEL = {"exception", "failure", "warning", "hardware", "missing_object"}
 _SERIOUS = {"warning", "error", "fatal"}

@@ -2,7 +2,7 @@
 
 from loglore.synth.analyst import repetition, root_cause
 from loglore.synth.analyst.facts import Facts
-from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, times, title_of
+from loglore.synth.analyst.telling import extent, group_title, mark, mentions, more_points, place, times, title_of
 from loglore.synth.analyst.wording import Slots, Wording, counted, duration, listed, raised
 
 MOST_PATTERNS = 3
@@ -76,7 +76,7 @@ _TROUBLE = (
     "What stands behind it: {titles}, in {messages}.",
     "Taken together the lines tell of {titles}.",
     "What shows here is a problem: {titles}.",
-    "{Messages} belong to {titles}.",
+    "{Several} belong to {titles}.",
 )
 _CALM = (
     "The pattern is one of normal operation: {topics}.",
@@ -103,7 +103,10 @@ _CALM_STEPS = (
 def write(facts: Facts, words: Wording) -> str:
     """The answer, in Markdown: numbered patterns with bold titles, a conclusion, a list of recommendations."""
     heads = _HEADS[words.number("heads", len(_HEADS))]
-    items = [f"{number}. {text}" for number, text in enumerate(found_patterns(facts, words)[:MOST_PATTERNS], 1)]
+    items = [
+        f"{number}. {text}"
+        for number, text in enumerate(found_patterns(facts, words)[: MOST_PATTERNS + more_points(facts)], 1)
+    ]
     lines = [f"**{heads[0]}**", *items, "", f"**{heads[1]}**", _conclusion(facts, words), "", f"**{heads[2]}**"]
     return "\n".join([*lines, *(f"- {text}" for text in _advice(facts, words))])
 
@@ -120,7 +123,7 @@ def found_patterns(facts: Facts, words: Wording) -> list[str]:
 def _of_groups(facts: Facts, words: Wording) -> list[str]:
     items = []
     repeated = [group for group in facts.groups if group.count > 1]
-    for number, group in enumerate(repeated[:2]):
+    for number, group in enumerate(repeated[: 2 + more_points(facts)]):
         where = place(words, f"repeat/{number}", group.lines, facts.prefixed)
         slots = {"quote": mark(group), "count": mentions(group), "place": where}
         items.append(_item("repeat", f"repeat/{number}", words, slots))
@@ -174,7 +177,9 @@ def _conclusion(facts: Facts, words: Wording) -> str:
     if facts.problems:
         events = sum(len(problem.events) for problem in facts.problems)
         titles = listed([title_of(words, problem) for problem in facts.problems][:3])
-        text = words.say("conclusion", _TROUBLE, {**slots, "titles": titles, "messages": counted(events, "message")})
+        messages = counted(events, "message")
+        own = {**slots, "titles": titles, "messages": messages, "several": messages if events > 1 else None}
+        text = words.say("conclusion", _TROUBLE, own)
         return f"{text} {root_cause.why(facts.problems[0], words)}"
     topics = dict.fromkeys(title for group in facts.groups if (title := group_title(words, group)))
     return words.say("conclusion", _CALM, {**slots, "topics": listed(list(topics)[:2]) or None})

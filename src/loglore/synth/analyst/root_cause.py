@@ -6,7 +6,17 @@ student must not learn to assert what it cannot see.
 
 from loglore.synth.analyst import shape
 from loglore.synth.analyst.facts import Facts, Problem
-from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, slots_of, source_of, title_of
+from loglore.synth.analyst.telling import (
+    extent,
+    group_title,
+    mark,
+    mentions,
+    more_points,
+    place,
+    slots_of,
+    source_of,
+    title_of,
+)
 from loglore.synth.analyst.wording import Slots, Wording, counted, duration, listed, quoted, raised, whole_seconds
 
 MOST_ISSUES = 2
@@ -21,13 +31,13 @@ _HEADS = (
 _MAIN = (
     "The {lines} from {first} to {last} point to {titles}.",
     "Between {first} and {last} the log shows {titles}.",
-    "{Messages} of this log ({lines}) report trouble: {titles}.",
+    "{Several} of this log ({lines}) report trouble: {titles}.",
     "These {lines} show {titles}.",
     "Main finding in {lines}: {titles}.",
     "The log reports {titles} within {length}.",
     "What stands out in these {lines}: {titles}.",
     "The log shows {titles}.",
-    "In {length} of log, {messages} tell of {titles}.",
+    "In {length} of log, {several} tell of {titles}.",
     "The trouble here is {titles}, seen in {messages}.",
 )
 _ORDER = (
@@ -110,13 +120,14 @@ def write(facts: Facts, words: Wording) -> str:
     heads = _HEADS[words.number("heads", len(_HEADS))]
     if not facts.problems:
         return _assemble(heads, *_calm(facts, words))
-    issues = facts.problems[:MOST_ISSUES]
+    more = more_points(facts)
+    issues = facts.problems[: MOST_ISSUES + more]
     analysis = [f"**{raised(title_of(words, issue))}**: {issue_text(facts, issue, words)}" for issue in issues]
     return _assemble(
         heads,
         main_issues(facts, words),
         analysis,
-        steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1),
+        steps(facts, words, MOST_STEPS if len(issues) == 1 else MOST_STEPS - 1 + more),
     )
 
 
@@ -125,7 +136,9 @@ def main_issues(facts: Facts, words: Wording) -> str:
     titles = [title_of(words, problem) for problem in facts.problems]
     named = titles[:3] if len(titles) <= 3 else [*titles[:2], f"{len(titles) - 2} further kinds of trouble"]
     events = sum(len(problem.events) for problem in facts.problems)
-    slots: dict[str, str | None] = {**extent(facts), "titles": listed(named), "messages": counted(events, "message")}
+    messages = counted(events, "message")
+    slots: dict[str, str | None] = {**extent(facts), "titles": listed(named), "messages": messages}
+    slots["several"] = messages if events > 1 else None
     text = words.say("main", _MAIN, slots)
     order = _order(facts, words)
     return f"{text} {order}" if order else text
@@ -180,7 +193,7 @@ def steps(facts: Facts, words: Wording, most: int) -> list[str]:
     """Up to `most` things to do, taken in turn from the problems by severity."""
     found: dict[str, str] = {}
     for turn in range(most + 2):
-        for problem in facts.problems[:MOST_ISSUES]:
+        for problem in facts.problems[: MOST_ISSUES + more_points(facts)]:
             step = _step(problem, words, turn)
             # Some steps exist with and without a name in them; one of the two is enough.
             beginning = " ".join(step.removeprefix(f"Regarding {title_of(words, problem)}: ").split()[:3]).lower()
@@ -231,7 +244,7 @@ def _calm(facts: Facts, words: Wording) -> tuple[str, list[str], list[str]]:
     slots = extent(facts)
     groups = facts.groups
     analysis = []
-    for number, group in enumerate(groups[:2]):
+    for number, group in enumerate(groups[: 2 + more_points(facts)]):
         own = {
             "topic": group_title(words, group),
             "quote": mark(group),

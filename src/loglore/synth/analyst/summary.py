@@ -1,8 +1,10 @@
 """The task *summary*: an overview, numbered points with bold titles, recommendations."""
 
+from collections.abc import Sequence
+
 from loglore.synth.analyst import root_cause, shape
 from loglore.synth.analyst.facts import Facts, Group
-from loglore.synth.analyst.telling import extent, group_title, mark, mentions, place, title_of
+from loglore.synth.analyst.telling import extent, group_title, mark, mentions, more_points, place, title_of
 from loglore.synth.analyst.wording import Wording, listed, raised
 
 MOST_POINTS = 3
@@ -19,8 +21,8 @@ _OPENING = (
     "This excerpt of {lines} runs from {first} to {last} ({length}).",
     "{Lines}, {first} to {last}.",
     "From {first} to {last} the log has {lines}.",
-    "The log has {lines}, all at {first}.",
-    "All {lines} date from {first}.",
+    "The log has {lines}, all at {only}.",
+    "All {lines} date from {only}.",
     "The log consists of {lines}.",
     "{Lines} of log are at hand.",
     "The log is a single line.",
@@ -59,13 +61,17 @@ _POINT = (
     "{quote} is logged in {count}{place}",
     "{count}{place}, for example {quote}",
 )
-_OTHER = ("Other messages", "Further event", "Also logged", "Repeated message")
-_CALM = (
-    "Nothing has to be done; {quote} can serve as a sign of normal operation.",
+_OTHER = ("Other messages", "Also logged", "Repeated message", "Further messages")
+_OTHER_ONE = ("Also logged", "Further event", "One more message", "Single message")
+CALM_ADVICE = (
     "Keep the rate of {quote} ({count} here) as a reference.",
-    "No action follows from these {lines}; watch for the first warning.",
     "Alert when {quote} stops to appear.",
     "If users report trouble at {first}, look into other logs of the same time.",
+)
+_CALM = (
+    *CALM_ADVICE,
+    "Nothing has to be done; {quote} can serve as a sign of normal operation.",
+    "No action follows from these {lines}; watch for the first warning.",
     "No step follows from this excerpt.",
 )
 
@@ -116,22 +122,23 @@ def group_text(facts: Facts, group: Group, words: Wording, name: str) -> str:
 
 def _points(facts: Facts, words: Wording) -> list[str]:
     points = []
-    for problem in facts.problems[:MOST_PROBLEMS]:
+    more = more_points(facts)
+    for problem in facts.problems[: MOST_PROBLEMS + more]:
         title = raised(title_of(words, problem))
         text = group_text(facts, problem.group, words, f"point/{problem.kind.name}")
         reason = f" {root_cause.why(problem, words)}" if problem is facts.problems[0] else ""
         points.append(f"**{title}**: {text}{reason}")
     calm = not facts.problems
-    for number, group in enumerate(ordinary(facts)[: 3 if calm else 1]):
-        fallback = words.say(f"title/other/{number}", _OTHER, {})
+    for number, group in enumerate(ordinary(facts)[: (3 if calm else 1) + more]):
+        fallback = words.say(f"title/other/{number}", _OTHER if group.count > 1 else _OTHER_ONE, {})
         title = raised(group_title(words, group) or fallback)
         points.append(f"**{title}**: {group_text(facts, group, words, f'point/{number}')}")
-    return points + shape.points(facts, words)[: MOST_POINTS - len(points)]
+    return points + shape.points(facts, words)[: max(MOST_POINTS + more - len(points), 0)]
 
 
-def calm_advice(facts: Facts, words: Wording) -> str:
+def calm_advice(facts: Facts, words: Wording, phrases: Sequence[str] = _CALM) -> str:
     """One piece of advice for a log without problems, with its own figures."""
     slots = extent(facts)
     if facts.groups:
         slots = {**slots, "quote": mark(facts.groups[0]), "count": mentions(facts.groups[0])}
-    return words.say("advice", _CALM, slots)
+    return words.say("advice", phrases, slots)

@@ -11,9 +11,17 @@ from loglore.synth.analyst.facts import Facts, Group, Line, Problem
 from loglore.synth.analyst.wording import Wording, counted, duration, listed, quoted
 
 MOST_PARTS = 3
+# A log of more lines has room for another point in its answer for every `LINES_A_POINT` of them, `MOST_MORE` at most.
+LONG, LINES_A_POINT, MOST_MORE = 40, 30, 3
 LEVEL_NOUNS = {"fatal": "fatal message", "error": "error", "warning": "warning"}
 _AT_ONE_TIME = ("at {first}", "at {first}", "all at {first}")
 _OVER_TIME = ("between {first} and {last}", "from {first} to {last}")
+
+
+def more_points(facts: Facts) -> int:
+    """How many points an answer has beyond those about a short log: 0 to `MOST_MORE`; none about a digest."""
+    beyond = len(facts.lines) - LONG
+    return min(1 + (beyond - 1) // LINES_A_POINT, MOST_MORE) if facts.view is None and beyond > 0 else 0
 
 
 def place(words: Wording, name: str, lines: Sequence[Line], prefixed: bool) -> str:
@@ -29,7 +37,7 @@ def place(words: Wording, name: str, lines: Sequence[Line], prefixed: bool) -> s
     if not clocks or len(clocks) < len(lines):
         return ""
     slots = {"first": clocks[0], "last": clocks[-1]}
-    phrases = _OVER_TIME if clocks[0] != clocks[-1] else _AT_ONE_TIME[: 2 if len(lines) == 1 else 3]
+    phrases = _OVER_TIME if len(set(clocks)) > 1 else _AT_ONE_TIME[: 2 if len(lines) == 1 else 3]
     return " " + phrases[words.number(f"{name}/place", len(phrases))].format(**slots)
 
 
@@ -106,6 +114,7 @@ def extent(facts: Facts) -> dict[str, str | None]:
         "lines": counted(len(facts.lines), "line") if len(facts.lines) > 1 else None,
         "first": clocks[0] if clocks else None,
         "last": clocks[-1] if len(clocks) > 1 and clocks[-1] != clocks[0] else None,
+        "only": clocks[0] if len(set(clocks)) == 1 and None not in clocks else None,
         "length": duration(seconds) if seconds is not None and seconds > 0 else None,
         "severe": severity_counts(facts) or None,
         "levels": level_counts(facts) or None,

@@ -1,0 +1,66 @@
+"""The base model made ready for training: dtype, attention, quantization and adapter, as the hyperparameters say."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loglore.models.attention import register
+from loglore.models.load import load_model
+from loglore.train.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def prepared(path: Path, requested: Hyperparameters, dtype: str, padded: bool = False) -> "PreTrainedModel":
+    """Load the base and, for LoRA, attach a new adapter.
+
+    Args:
+        path: folder or GGUF file.
+        requested: hyperparameters.
+        dtype: of the weights (`weights_dtype`).
+        padded: for batches that are padded (preference training) instead of packed rows.
+    """
+    model = bare(path, requested, dtype, padded)
+    if requested.training_type == "full":
+        return model
+    from peft import get_peft_model
+
+    if not requested.disable_gradient_checkpointing:
+        # The frozen embeddings need no gradient, and checkpointed blocks would then compute none for the adapters.
+        model.enable_input_require_grads()
+    # Adapters in the base's own dtype: PEFT would make them fp32 and copy every activation to fp32 and back.
+    return get_peft_model(model, lora_config(requested), autocast_adapter_dtype=requested.mixed_precision == "fp16")
+
+
+def bare(path: Path, requested: Hyperparameters, dtype: str, padded: bool = False) -> "PreTrainedModel":
+    """Load the base without an adapter."""
+    import torch
+
+    flash = requested.flash_attention_v2 and torch.cuda.is_available()
+    attention = "flash_attention_2" if flash else "sdpa" if padded else register()
+    model = load_model(path, dtype, attention)
+    model.config.use_cache = False
+    return model
+
+
+def weights_dtype(stage: str, requested: Hyperparameters, sharded: bool) -> str:
+    """The dtype in which the weights are loaded.
+
+    bf16 where the optimizer keeps fp32 masters of its own (`master`, DeepSpeed); float32 where it does not: in
+    preference training (autocast), under FSDP (the shards are the masters, gathered in bf16), and without bf16.
+    """
+    masters = requested.mixed_precision == "bf16" and stage != "dpo" and not sharded
+    return "bfloat16" if masters else "float32"
+
+
+def lora_config(requested: Hyperparameters) -> Any:
+    """PEFT's configuration of the adapter."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=requested.lora_rank,
+        lora_alpha=requested.lora_alpha,
+        lora_dropout=requested.lora_dropout,
+        target_modules=requested.target_modules,
+        task_type="CAUSAL_LM",
+    )

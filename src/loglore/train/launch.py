@@ -1,0 +1,162 @@
+"""Several training processes on one machine: `torchrun` starts them, each calls the same `run(spec, context)`.
+
+The parent follows the files of the run (progress from `metrics.jsonl`), passes SIGTERM on to the workers, which save a
+checkpoint and end, and hands back what the leading one reports. What workers print is in `workers/`. Several machines:
+start `torchrun … -m loglore.train.launch SPEC.json RUN` on each, with a run folder that all of them see.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loglore.errors import InputError, JobError
+from loglore.runs import files
+from loglore.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from loglore.train.job import TrainSpec
+
+FOLDER = "workers"
+LOOK_EVERY_S = 0.3
+ERRORS = {"InputError": InputError, "JobError": JobError}
+
+
+def inside() -> bool:
+    """Whether this process is a worker already (or was started by `torchrun` by hand)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def launch(spec: "TrainSpec", context: RunFolder, processes: int) -> dict[str, Any]:
+    """Run a train job in `processes` processes on this machine; returns the leading one's result.
+
+    Raises:
+        InputError, JobError: as the workers raised it; JobError when one of them died, with the place of its output.
+    """
+    folder = context.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("error-*.json"), folder / "result.json"):
+        old.unlink(missing_ok=True)
+    files.write_json(folder / "spec.json", spec.model_dump(mode="json"))
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+        "-m", "loglore.train.launch", str(folder / "spec.json"), str(context.path),
+    ]  # fmt: skip
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    with (folder / "output.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    with _passing_on_sigterm(folder), _killed_with_us(process):
+        code = _follow(process, context)
+    return _result(folder, code)
+
+
+def _result(folder: Path, code: int) -> dict[str, Any]:
+    for path in sorted(folder.glob("error-*.json")):
+        fault = files.read_json(path)
+        raise ERRORS[fault["kind"]](fault["message"])
+    result = folder / "result.json"
+    if code or not result.exists():
+        raise JobError(
+            f"a training process ended with code {code}; its output is in {folder / 'output.log'}; "
+            "the same command goes on from the last checkpoint"
+        )
+    found: dict[str, Any] = files.read_json(result)
+    return found
+
+
+def _follow(process: "subprocess.Popen[bytes]", context: RunFolder) -> int:
+    """Show progress from the files that the leading worker writes, until torchrun ends."""
+    metrics = context.path / "metrics.jsonl"
+    planned = context.path / FOLDER / "planned.json"
+    planned.unlink(missing_ok=True)
+    while process.poll() is None and not planned.exists():
+        time.sleep(LOOK_EVERY_S)
+    if process.poll() is not None:
+        return process.returncode
+    plan = files.read_json(planned)
+    seen = 0
+    with context.progress("train", plan["tokens"], "tokens", plan["done"]) as tick:
+        while process.poll() is None:
+            rows = [row for row in files.read_jsonl_log(metrics) if "loss" in row and row["step"] > plan["step"]]
+            for row in rows[seen:]:
+                tick(row["tokens"], note=f"step {row['step']} loss {row['loss']:.3f}")
+            seen = len(rows)
+            time.sleep(LOOK_EVERY_S)
+    return process.returncode
+
+
+@contextlib.contextmanager
+def _passing_on_sigterm(folder: Path) -> Iterator[None]:
+    """Workers are told directly: torchrun would kill them 30 seconds after passing it on, while they may be saving."""
+
+    def tell(*_: Any) -> None:
+        for path in folder.glob("worker-*.pid"):
+            with contextlib.suppress(ProcessLookupError, ValueError):
+                os.kill(int(path.read_text()), signal.SIGTERM)
+
+    try:
+        before = signal.signal(signal.SIGTERM, tell)
+    except ValueError:  # not the main thread: whoever runs us there stops us in another way
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _killed_with_us(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """No worker outlives a parent that leaves by an error (Ctrl-C)."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def worker(spec_path: Path, run_folder: Path) -> None:
+    """One process of the run, started by torchrun."""
+    import torch
+
+    from loglore.train.job import TrainSpec, run
+    from loglore.train.world import Follower, join
+
+    rank = int(os.environ["RANK"])
+    folder = run_folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / f"worker-{rank}.pid").write_text(str(os.getpid()))
+    spec = TrainSpec.parse(json.loads(spec_path.read_text("utf-8")), str(spec_path))
+    own = run_folder / "spec.json"
+    context = RunFolder(run_folder, files.read_json(own) if own.exists() else {}) if rank == 0 else Follower(run_folder)
+    try:
+        join(torch.cuda.is_available())
+        result = run(spec, context)
+    except (InputError, JobError) as fault:
+        kind = "InputError" if isinstance(fault, InputError) else "JobError"
+        files.write_json(folder / f"error-{rank}.json", {"kind": kind, "message": str(fault)})
+        return
+    finally:
+        (folder / f"worker-{rank}.pid").unlink(missing_ok=True)
+    if rank == 0:
+        files.write_json(folder / "result.json", result)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,218 @@
+"""What a stage has to do, in one shape for all three: its plan, its model and its loop.
+
+`cpt` and `sft` read packed rows with `PackedTrainer` (`DistributedTrainer` in several processes), `dpo` reads pairs
+with TRL's trainers (`preference`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loglore.data.packing import PackedRow
+from loglore.errors import InputError
+from loglore.runs.folder import RunFolder
+from loglore.runs.progress import Tick
+from loglore.train import base, forgetting
+from loglore.train import plan as plans
+from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.pairs import Pair, read_pairs
+from loglore.train.world import World
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from loglore.train.job import TrainSpec
+
+
+@dataclass(frozen=True)
+class PackedWork:
+    """Pretraining or fine-tuning. facts: what the report says about the rows."""
+
+    stage: str
+    plan: plans.Plan
+    facts: dict[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return len(self.plan.steps)
+
+    @property
+    def rows_per_step(self) -> int:
+        """The most packed rows of any step, over all processes."""
+        return self.plan.rows_per_step
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read in all steps."""
+        return self.plan.tokens()
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are evaluation rows."""
+        return bool(self.plan.evaluation)
+
+    def tokens_until(self, step: int) -> float:
+        """Tokens of the first `step` steps."""
+        return sum(self.plan.steps.tokens()[:step])
+
+    def domain(self) -> tuple[Sequence[PackedRow], str]:
+        """Rows of the domain, and which they are."""
+        if self.plan.evaluation:
+            return self.plan.evaluation, "validation rows"
+        return self.plan.steps.dataset, "training rows"
+
+    def model(self, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+        """The base made ready."""
+        sharded = world.size > 1 and requested.distributed_backend == "fsdp"
+        return base.prepared(path, requested, base.weights_dtype(self.stage, requested, sharded))
+
+    def loop(
+        self,
+        model: "PreTrainedModel",
+        requested: Hyperparameters,
+        tokenizer: "PreTrainedTokenizerBase",
+        context: RunFolder,
+        tick: Tick,
+        world: World,
+    ) -> Any:
+        """The Trainer of this process."""
+        if world.size == 1:
+            from loglore.train.trainer import PackedTrainer
+
+            return PackedTrainer(model, self.plan, requested, context, tick)
+        from loglore.train.distributed import DistributedTrainer
+
+        return DistributedTrainer(model, self.plan, requested, context, tick, world)
+
+    def trained(self, loop: Any, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+        """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
+        if world.size == 1 or (state := loop.gathered()) is None:
+            return loop.model
+        if not world.leads:
+            return loop.model
+        model = base.prepared(path, requested, "float32")
+        model.load_state_dict(state, strict=False)
+        return model
+
+
+@dataclass(frozen=True)
+class PairWork:
+    """Preference training."""
+
+    pairs: Sequence[Pair]
+    evaluation: Sequence[Pair]
+    per_epoch: int
+    requested: Hyperparameters
+    facts: dict[str, Any]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        return self.per_epoch * self.requested.epochs
+
+    @property
+    def rows_per_step(self) -> int:
+        """Pairs a step on one process."""
+        return self.requested.samples_per_step
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read in all steps; padding is not counted."""
+        return sum(pair.tokens for pair in self.pairs) * self.requested.epochs
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are evaluation pairs."""
+        return bool(self.evaluation)
+
+    def tokens_until(self, step: int) -> float:
+        """Tokens of the first `step` steps, on average."""
+        return self.tokens * step / self.steps
+
+    def domain(self) -> tuple[Sequence[PackedRow], str]:
+        """Chosen answers, and of which rows."""
+        if self.evaluation:
+            return forgetting.of_pairs(self.evaluation), "chosen answers of validation rows"
+        return forgetting.of_pairs(self.pairs), "chosen answers of training rows"
+
+    def model(self, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+        """The base made ready; against a reference TRL attaches the adapter, so that the bare base stays at hand."""
+        from loglore.train.preference import WITH_REFERENCE, without_dropout
+
+        make = base.bare if requested.pref_loss in WITH_REFERENCE else base.prepared
+        model = make(path, requested, "float32", True)
+        if requested.training_type == "full" or requested.pref_loss in WITH_REFERENCE:
+            without_dropout(model)
+        return model
+
+    def loop(
+        self,
+        model: "PreTrainedModel",
+        requested: Hyperparameters,
+        tokenizer: "PreTrainedTokenizerBase",
+        context: RunFolder,
+        tick: Tick,
+        world: World,
+    ) -> Any:
+        """TRL's trainer of this process."""
+        from loglore.train import preference
+
+        return preference.build(model, tokenizer, self, requested, context, tick, world)
+
+    def trained(self, loop: Any, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+        """The trained model."""
+        return loop.model
+
+
+Work = PackedWork | PairWork
+
+
+def plan(
+    spec: "TrainSpec",
+    requested: Hyperparameters,
+    tokenizer: "PreTrainedTokenizerBase",
+    context: RunFolder,
+    processes: int,
+) -> Work:
+    """Read the rows and plan every step.
+
+    Raises:
+        InputError: rows that are damaged, of another format or too long; no token that counts for the loss.
+    """
+    if spec.stage == "dpo":
+        return _pairs(spec, requested, tokenizer, processes)
+    found = plans.build(
+        spec.stage, spec.train, spec.validation, tokenizer, requested, spec.max_tokens, spec.long_rows,
+        context.path / "packed", processes,
+    )  # fmt: skip
+    if not found.counted_tokens():
+        raise InputError(f"{spec.train}: no token counts for the loss: nothing would be trained")
+    facts = {
+        "samples": found.samples,
+        "counted_tokens": found.counted_tokens(),
+        "fill": found.fill(requested.max_sequence_length),
+        "long_rows": found.steps.dataset.report["long_rows"],
+    }
+    return PackedWork(spec.stage, found, facts)
+
+
+def _pairs(
+    spec: "TrainSpec", requested: Hyperparameters, tokenizer: "PreTrainedTokenizerBase", processes: int
+) -> PairWork:
+    limit = requested.max_sequence_length
+    pairs = read_pairs(spec.train, tokenizer, limit)
+    if spec.max_tokens:
+        total = 0
+        kept: list[Pair] = []
+        for pair in pairs:
+            total += pair.tokens
+            if kept and total > spec.max_tokens:
+                break
+            kept.append(pair)
+        pairs = kept
+    evaluation = read_pairs(spec.validation, tokenizer, limit) if spec.validation else []
+    per_epoch = -(-len(pairs) // (requested.samples_per_step * processes))
+    counted = sum(len(pair.chosen) + len(pair.rejected) for pair in pairs) * requested.epochs
+    return PairWork(pairs, evaluation, per_epoch, requested, {"samples": len(pairs), "counted_tokens": counted})
