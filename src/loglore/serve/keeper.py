@@ -2,7 +2,7 @@
 
 The command gets a process group of its own; the group is ended when standard input ends or PARENT is gone, and this
 process ends with the command's status when the command ends by itself. So no server outlives its session, also when a
-terminal's Ctrl-C or `timeout` ends this process's own group: such signals end the command first, and should this process
+terminal's Ctrl-C or `timeout` ends this process's own group: such signals end the command first. Should this process
 be killed, the kernel ends the command.
 """
 
