@@ -2,7 +2,6 @@
 
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,23 +59,21 @@ def test_a_body_that_is_said_to_be_huge_is_refused_before_it_comes(running: Gate
     assert is_served(running)
 
 
-def test_a_body_that_grows_huge_is_cut_off(running: Gateway) -> None:
+def test_a_body_that_grows_too_large_is_413(running: Gateway) -> None:
+    piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with connect(running) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked") + piece * 32 + b"0\r\n\r\n")
+        assert answer(connection).startswith(b"HTTP/1.1 413")
+    assert is_served(running)
+
+
+def test_a_body_without_end_is_cut_off(running: Gateway) -> None:
+    piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     with connect(running) as connection:
         connection.sendall(head("Transfer-Encoding: chunked"))
-        piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-
-        def send() -> None:
-            try:
-                for _ in range(1000):
-                    connection.sendall(piece)
-            except OSError:
-                pass
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413")
-        connection.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(piece)
     assert is_served(running)
 
 
@@ -100,11 +97,12 @@ def test_heads_that_trickle_are_dropped(running: Gateway) -> None:
 def test_a_second_head_on_the_same_connection_has_its_time_too(running: Gateway) -> None:
     with connect(running) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        first = b""
+        while not first.endswith(b"}}"):
+            first += connection.recv(65536)
         connection.sendall(b"GET /health HTTP/1.1\r\nHo")
-        start = time.monotonic()
+        # Without a limit this would end in the socket's own timeout.
         assert answer(connection) == b""
-        assert time.monotonic() - start < 10
 
 
 def test_a_head_without_end_is_dropped(running: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

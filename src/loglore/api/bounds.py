@@ -13,6 +13,8 @@ BODY_BYTES = 16 * 1024 * 1024
 BODY_TIMEOUT_S = 60.0
 HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
+# How many times the limit is read and thrown away before a client that goes on sending is cut off.
+LINGER = 4
 CLOSE = {"Connection": "close"}
 
 
@@ -38,16 +40,20 @@ class Bounded:
             nonlocal seen, whole
             if whole:
                 return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise ApiError(408, f"the body was not sent within {self._timeout_s:.0f} s", headers=CLOSE) from None
-            seen += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            if seen > self._most:
-                raise ApiError(413, self._too_large(), headers=CLOSE)
-            return message
+            while True:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        message = await receive()
+                except TimeoutError:
+                    text = f"the body was not sent within {self._timeout_s:.0f} s"
+                    raise ApiError(408, text, headers=CLOSE) from None
+                seen += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                if seen <= self._most:
+                    return message
+                # Read on for a while: closing on unread data resets the connection, and the client never sees why.
+                if whole or seen > LINGER * self._most:
+                    raise ApiError(413, self._too_large(), headers=CLOSE)
 
         await self._app(scope, guarded, send)
 
