@@ -20,7 +20,7 @@ CHAT = {"model": "org/base", "messages": [{"role": "user", "content": "What fail
 
 @pytest.fixture
 def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
-    monkeypatch.setattr(PatientOnce, "head_timeout_s", 0.5)
+    monkeypatch.setattr(PatientOnce, "head_timeout_s", 1.5)
     monkeypatch.setattr(bounds.Bounded.__init__, "__defaults__", (1_000_000, 0.5))
     with (
         scripted_engine() as engine,

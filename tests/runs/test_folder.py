@@ -37,4 +37,4 @@ def test_system_metrics_hold_this_process_memory(tmp_path: Path) -> None:
     rows = files.read_jsonl_log(run.path / "system.jsonl")
     assert len(rows) == 2 and len(block) == 64 << 20
     assert peak_memory(run) >= 64 << 20
-    assert {"time", "cpu_percent", "memory_bytes", "machine_memory_percent", "disk_free_bytes"} == rows[0].keys()
+    assert {"time", "cpu_percent", "memory_bytes", "machine_memory_percent", "disk_free_bytes"} <= rows[0].keys()
