@@ -76,7 +76,7 @@ def train(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Callabl
 
 def test_batch_and_accumulation_make_the_rows_of_a_step(train: Callable[..., Seen]) -> None:
     rows = len(train().loss)
-    assert rows > 3
+    assert rows >= 3
     for twice in ({"batch_size": 2}, {"gradient_accumulation_steps": 2}):
         assert len(train(**twice).loss) == -(-rows // 2)
         assert sum(train(**twice).tokens) == sum(train().tokens)
