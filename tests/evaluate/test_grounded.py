@@ -22,6 +22,11 @@ def test_line_numbers_are_those_shown() -> None:
     assert grounded.count(claim.format(1), numbered)["supported"] == 1
 
 
+def test_a_digest_is_not_taken_for_the_log() -> None:
+    digest = "Log of 33 lines in 1 file.\nT1 ×33 L1–L33: disk <*>\nL7|10:00:01 db[812]: ERROR disk full\n…"
+    assert grounded.count('"disk full" is in 33 lines.', digest) == {}
+
+
 def test_an_answer_without_claims_counts_for_nothing() -> None:
     assert grounded.count("Hello!", LOG) == dict.fromkeys(grounded.VERDICTS, 0)
     assert grounded.shares(np.zeros((3, 3)), ["a", "b", "c"], 100, 0) == dict.fromkeys(grounded.VERDICTS)

@@ -2,7 +2,8 @@
 
 Counted over the log as it stands in the prompt, so a right claim about something that was not shown is unverifiable.
 It measures honesty about facts and says nothing on whether a root cause is right; an answer without claims counts for
-nothing here, which is why the share is given together with the number of claims.
+nothing here, which is why the share is given together with the number of claims. A digest in the place of the log leaves
+lines out, and a right count or order would look wrong against those it shows: such rows are not counted.
 """
 
 import re
@@ -19,7 +20,7 @@ _NUMBERED = re.compile(r"L(\d+)\|(.*)")
 
 
 def count(answer: str, log: str) -> dict[str, int]:
-    """Number of claims in `answer` by verdict, checked against the log text of its prompt.
+    """Number of claims in `answer` by verdict, checked against the log text of its prompt; empty for a digest.
 
     Lines are numbered as shown (`L12|…`), or from 1 where they carry no numbers.
     """
@@ -29,6 +30,8 @@ def count(answer: str, log: str) -> dict[str, int]:
 
     lines = log.split("\n")
     shown = [_NUMBERED.fullmatch(line) for line in lines]
+    if any(shown) and not all(shown):
+        return {}
     if all(shown):
         table = reader.table_of([match[2] for match in shown if match])
         numbers = pl.Series([int(match[1]) for match in shown if match])
