@@ -2,8 +2,8 @@
 
 Counted over the log as it stands in the prompt, so a right claim about something that was not shown is unverifiable.
 It measures honesty about facts and says nothing on whether a root cause is right; an answer without claims counts for
-nothing here, which is why the share is given together with the number of claims. A digest in the place of the log leaves
-lines out, and a right count or order would look wrong against those it shows: such rows are not counted.
+nothing here, which is why the share is given together with the number of claims. A digest in the place of the log
+leaves lines out, and a right count or order would look wrong against those it shows: such rows are not counted.
 """
 
 import re
