@@ -3,10 +3,13 @@
 Nothing of LogLore is imported here, so that what is true is found by other code than the checker's.
 """
 
+import itertools
 import random
 import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from grounding_wordings import CAUSES, WORDINGS
 
@@ -94,6 +97,7 @@ class Log:
 
 
 Values = dict[str, object]
+Made = TypeVar("Made")
 # What a maker returns: fields of a true statement, those of a false one, and what was changed.
 Pair = tuple[Values, Values, str]
 
@@ -332,25 +336,32 @@ MAKERS = {
 }
 
 
+def drawn(
+    makers: Mapping[str, Callable[[Log, random.Random], Made]], logs: list[Log], draw: random.Random
+) -> Iterator[tuple[str, str, Log, Made]]:
+    """Kind, language, log and what the kind's maker makes of the log, without end; kinds in turn, without misfits."""
+    for kind in itertools.cycle(makers):
+        language = draw.choice(["en", "en", "ja"])
+        log = draw.choice(logs)
+        try:
+            made = makers[kind](log, draw)
+        except LookupError:
+            continue
+        yield kind, language, log, made
+
+
 def cases(logs: list[Log], count: int, seed: int) -> list[Case]:
     """Cases, half of them true, kinds and languages evenly."""
     draw = random.Random(seed)
     made: list[Case] = []
-    turn = 0
-    while len(made) < count:
-        kind = list(MAKERS)[turn % len(MAKERS)]
-        turn += 1
-        language = draw.choice(["en", "en", "ja"])
-        log = draw.choice(logs)
-        try:
-            true, false, change = MAKERS[kind](log, draw)
-        except LookupError:
-            continue
+    for kind, language, log, (true, false, change) in drawn(MAKERS, logs, draw):
         at = draw.randrange(len(WORDINGS[kind][language]))
         for values, is_true in ((true, True), (false, False)):
             shown = {**values, "half": HALVES[language][int(str(values["half"]))]} if "half" in values else values
             text = WORDINGS[kind][language][at].format(**shown)
             made.append(Case(log.path.name, kind, language, text, is_true, at % 2 == 1, "" if is_true else change))
+        if len(made) >= count:
+            break
     return made[:count]
 
 

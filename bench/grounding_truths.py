@@ -5,7 +5,7 @@ A checker that binds what merely stands in one sentence calls them wrong. Nothin
 
 import random
 
-from grounding_cases import Case, Log, Values, invented, other_address
+from grounding_cases import Case, Log, Values, drawn, invented, other_address
 from grounding_wordings import TRUTHS
 
 
@@ -54,17 +54,10 @@ def truths(logs: list[Log], count: int, seed: int) -> list[Case]:
     """True statements whose numbers and quotations do not count or cite each other, kinds evenly."""
     draw = random.Random(seed)
     made: list[Case] = []
-    turn = 0
-    while len(made) < count:
-        kind = list(TELLERS)[turn % len(TELLERS)]
-        turn += 1
-        language = draw.choice(["en", "en", "ja"])
-        log = draw.choice(logs)
-        try:
-            values = TELLERS[kind](log, draw)
-        except LookupError:
-            continue
+    for kind, language, log, values in drawn(TELLERS, logs, draw):
         at = draw.randrange(len(TRUTHS[kind][language]))
         text = TRUTHS[kind][language][at].format(**values)
         made.append(Case(log.path.name, kind, language, text, True, at % 2 == 1, ""))
+        if len(made) == count:
+            break
     return made

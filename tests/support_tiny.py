@@ -16,6 +16,29 @@ TEXTS = [
 ] * 8
 
 
+def build_llama(folder: Path, hidden: int, heads: int, positions: int) -> None:
+    """Save a random Llama in float32, with its tokenizer: 2 layers, 512 tokens, heads in pairs to a key-value head."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    build_tokenizer(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=512,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
+        max_position_embeddings=positions,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
 def build_tokenizer(folder: Path, chat_template: str = CHATML) -> None:
     """Train a byte-level BPE tokenizer of 512 tokens and save it as a Hugging Face tokenizer folder."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support_tiny import build_tokenizer
+from support_tiny import build_llama
 
 from loglore.hub import models as hub
 from loglore.jobs import recipes, runner
@@ -32,26 +32,8 @@ MODELS = ("base", "cpt", "sft", "cpt-sft")
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As `tiny_model`, with positions for the quickstart's longest rows in tokens of nearly a character each."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     folder = tmp_path_factory.mktemp("workflow") / "model"
-    build_tokenizer(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        max_position_embeddings=8192,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    build_llama(folder, hidden=32, heads=2, positions=8192)
     return folder
 
 

@@ -34,7 +34,7 @@ def copy(tiny_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
-def one_line(folder: Path, model: Path, message: str, **arguments: object) -> None:
+def assert_refused_in_one_line(folder: Path, model: Path, message: str, **arguments: object) -> None:
     with pytest.raises(InputError, match=message) as caught:
         train(folder, model, **arguments)
     assert "\n" not in str(caught.value)
@@ -42,19 +42,19 @@ def one_line(folder: Path, model: Path, message: str, **arguments: object) -> No
 
 def test_model_folder_without_weights(tmp_path: Path, copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    one_line(tmp_path, copy, r"model: no weights; expected \*\.safetensors")
+    assert_refused_in_one_line(tmp_path, copy, r"model: no weights; expected \*\.safetensors")
 
 
 def test_damaged_weights(tmp_path: Path, copy: Path) -> None:
     (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:1000])
-    one_line(tmp_path, copy, "model: damaged weights")
+    assert_refused_in_one_line(tmp_path, copy, "model: damaged weights")
 
 
 def test_pickles_are_refused_unless_asked_for(tmp_path: Path, copy: Path) -> None:
     weights = load_model(copy).state_dict()
     (copy / "model.safetensors").unlink()
     torch.save(weights, copy / "pytorch_model.bin")
-    one_line(tmp_path, copy, r"its weights are pickles \(pytorch_model\.bin\)")
+    assert_refused_in_one_line(tmp_path, copy, r"its weights are pickles \(pytorch_model\.bin\)")
     loaded = load_model(copy, trust=Trust(pickles=True)).state_dict()
     assert all(torch.equal(loaded[name], weights[name]) for name in weights)
 
@@ -64,7 +64,7 @@ def test_code_of_a_model_is_refused_unless_asked_for(tmp_path: Path, copy: Path)
     config |= {"model_type": "homemade", "auto_map": {"AutoModelForCausalLM": "modeling_homemade.Homemade"}}
     (copy / "config.json").write_text(json.dumps(config))
     # The tokenizer of such a folder loads without its code; so the model is what is refused.
-    one_line(tmp_path, copy, "model type 'homemade' needs the Python code that comes with it")
+    assert_refused_in_one_line(tmp_path, copy, "model type 'homemade' needs the Python code that comes with it")
 
 
 def test_tokenizer_without_chat_template(tmp_path: Path, copy: Path) -> None:
@@ -78,14 +78,14 @@ def test_tokenizer_without_chat_template(tmp_path: Path, copy: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     rows = [{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}]
-    one_line(tmp_path, copy, "the tokenizer has no chat template", stage="sft", rows=rows)
+    assert_refused_in_one_line(tmp_path, copy, "the tokenizer has no chat template", stage="sft", rows=rows)
 
 
 def test_vocabulary_of_another_model(tmp_path: Path, copy: Path) -> None:
     tokenizer = load_tokenizer(copy)
     tokenizer.add_tokens([f"<extra{number}>" for number in range(600)])
     tokenizer.save_pretrained(copy)
-    one_line(tmp_path, copy, r"the tokenizer has ids up to \d+, the model embeds 512")
+    assert_refused_in_one_line(tmp_path, copy, r"the tokenizer has ids up to \d+, the model embeds 512")
 
 
 @pytest.mark.parametrize(
@@ -97,21 +97,21 @@ def test_vocabulary_of_another_model(tmp_path: Path, copy: Path) -> None:
     ],
 )
 def test_rows_of_another_stage(tmp_path: Path, tiny_model: Path, stage: str, row: dict, message: str) -> None:
-    one_line(tmp_path, tiny_model, r"rows\.jsonl: row 1: .*" + message, stage=stage, rows=[row])
+    assert_refused_in_one_line(tmp_path, tiny_model, r"rows\.jsonl: row 1: .*" + message, stage=stage, rows=[row])
 
 
 def test_no_rows(tmp_path: Path, tiny_model: Path) -> None:
-    one_line(tmp_path, tiny_model, r"rows\.jsonl: no rows", rows=[])
+    assert_refused_in_one_line(tmp_path, tiny_model, r"rows\.jsonl: no rows", rows=[])
 
 
 def test_learning_rate_zero(tmp_path: Path, tiny_model: Path) -> None:
-    one_line(tmp_path, tiny_model, "`learning_rate`: Input should be greater than 0", learning_rate=0)
+    assert_refused_in_one_line(tmp_path, tiny_model, "`learning_rate`: Input should be greater than 0", learning_rate=0)
 
 
 def test_more_tokens_than_the_model_has_positions(tmp_path: Path, copy: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 32}))
-    one_line(
+    assert_refused_in_one_line(
         tmp_path, copy, "a sample has 64 tokens, and .*model was made for 32 positions",
         rows=[{"text": TEXTS[0] * 9}], max_sequence_length=64,
     )  # fmt: skip
@@ -120,7 +120,7 @@ def test_more_tokens_than_the_model_has_positions(tmp_path: Path, copy: Path) ->
 def test_disk_too_small_for_the_checkpoints(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    one_line(tmp_path, tiny_model, r"run: 0\.0 GB free, and checkpoints and the model take up to")
+    assert_refused_in_one_line(tmp_path, tiny_model, r"run: 0\.0 GB free, and checkpoints and the model take up to")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 

@@ -140,14 +140,7 @@ def running(
         # The kernel's "die with parent" follows the starting thread, so it is only safe to ask for from the main one.
         "kernel_watch": threading.current_thread() is threading.main_thread(),
     }
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "loglore.serve.llama"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            env=_environment(),
-        )
+    process = _spawned(log)
     try:
         address = _started(process, wish, log)
         offered = _wait_until_healthy(address, process, log)
@@ -155,6 +148,15 @@ def running(
         yield Session(f"{address}/v1", name, offered, process.pid, log, process, tuple(adapters), gguf=gguf)
     finally:
         stop(process)
+
+
+def _spawned(log: Path) -> "subprocess.Popen[bytes]":
+    """The engine's process, waiting for its wish on standard input."""
+    command = [sys.executable, "-m", "loglore.serve.llama"]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, env=_environment()
+        )
 
 
 def new_log() -> Path:

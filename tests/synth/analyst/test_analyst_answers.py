@@ -8,7 +8,6 @@ from itertools import combinations, pairwise
 import pytest
 import support_analyst
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support_analyst import mined_of
 from support_logs import LOGS
 
@@ -222,20 +221,8 @@ def test_an_unknown_task_and_a_blank_chunk_are_bad_input() -> None:
         converse("summary", blank, 4)
 
 
-ODD = st.lists(
-    st.one_of(
-        st.text(alphabet=st.characters(exclude_characters="\n\r", exclude_categories=["Cs", "Cc"]), max_size=60),
-        st.sampled_from(
-            ["", "   ", "ERROR", "2026-11-22 10:00:00", "error: {0} failed %s", '`a` "b"', "日本語 エラー"]
-        ),
-    ),
-    min_size=1,
-    max_size=14,
-)
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(ODD)
+@given(support_analyst.odd_lines(14))
 def test_odd_logs_get_whole_answers(lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"
     facts, table = support_analyst.facts_and_table(text)

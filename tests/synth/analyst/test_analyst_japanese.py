@@ -10,7 +10,6 @@ from itertools import pairwise
 import pytest
 import support_analyst
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from support_logs import LOGS
 
 from loglore.synth import analyst, gate, prompts
@@ -115,20 +114,8 @@ def test_phrases_exist_for_every_kind(name: str, known: tuple) -> None:
             assert any("{" not in text for text in texts)
 
 
-ODD = st.lists(
-    st.one_of(
-        st.text(alphabet=st.characters(exclude_characters="\n\r", exclude_categories=["Cs", "Cc"]), max_size=60),
-        st.sampled_from(
-            ["", "   ", "ERROR", "2026-11-22 10:00:00", "error: {0} failed %s", '`a` "b"', "日本語 エラー"]
-        ),
-    ),
-    min_size=1,
-    max_size=10,
-)
-
-
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(ODD)
+@given(support_analyst.odd_lines(10))
 def test_odd_logs_get_whole_answers(lines: list[str]) -> None:
     facts, table = support_analyst.facts_and_table("\n".join(lines) + "\n")
     if not facts.spoken:

@@ -112,16 +112,23 @@ def duration(seconds: float) -> str:
     >>> duration(0.4), duration(75), duration(150), duration(7500)
     ('less than a second', '75 s', '2 min 30 s', '2 h 5 min')
     """
+    return " ".join(f"{count} {unit}" for count, unit in in_units(seconds)) or "less than a second"
+
+
+def in_units(seconds: float) -> list[tuple[int, str]]:
+    """A length of time in one or two whole units (`h`, `min`, `s`), rounded down; empty below a second.
+
+    >>> in_units(150.9)
+    [(2, 'min'), (30, 's')]
+    """
     whole = int(seconds)
-    if whole < 1:
-        return "less than a second"
     if whole < 120:
-        return f"{whole} s"
+        return [(whole, "s")] if whole else []
     minutes, rest = divmod(whole, 60)
     if minutes < 120:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+        return [(minutes, "min"), *([(rest, "s")] if rest else [])]
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return [(hours, "h"), *([(minutes, "min")] if minutes else [])]
 
 
 def shortened(text: str, limit: int = SHORT_QUOTE, start: int = 0) -> str:

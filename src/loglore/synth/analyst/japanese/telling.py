@@ -8,9 +8,10 @@ from importlib.resources import files
 
 from loglore.synth.analyst import telling
 from loglore.synth.analyst.facts import Facts, Group, Line, Problem
-from loglore.synth.analyst.wording import Wording
+from loglore.synth.analyst.wording import Wording, in_units
 
 MOST_PARTS = 3
+_UNITS = {"h": "時間", "min": "分", "s": "秒"}
 _LEVELS = {"trace": "TRACE", "debug": "DEBUG", "info": "INFO", "warning": "WARNING", "error": "ERROR", "fatal": "FATAL"}
 _SORTS = {
     "endpoint": "接続先",
@@ -73,16 +74,7 @@ def duration(seconds: float) -> str:
     >>> duration(0.4), duration(75), duration(150), duration(7500)
     ('1 秒未満', '75 秒', '2 分 30 秒', '2 時間 5 分')
     """
-    whole = int(seconds)
-    if whole < 1:
-        return "1 秒未満"
-    if whole < 120:
-        return f"{whole} 秒"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 120:
-        return f"{minutes} 分 {rest} 秒" if rest else f"{minutes} 分"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} 時間 {minutes} 分" if minutes else f"{hours} 時間"
+    return " ".join(f"{count} {_UNITS[unit]}" for count, unit in in_units(seconds)) or "1 秒未満"
 
 
 def place(members: Sequence[Line], prefixed: bool) -> str:
