@@ -12,7 +12,7 @@ from loglore.data.packing import best_fit_decreasing, flatten
 from loglore.data.render import Rendered
 from loglore.models.attention import SEGMENTED, register
 from loglore.models.load import load_model
-from loglore.train.loss import summed_loss
+from loglore.train.loss import SummedCrossEntropy, summed_loss
 from loglore.train.trainer import collate
 
 
@@ -93,3 +93,28 @@ def test_a_leak_between_samples_would_be_seen(models) -> None:
     whole = packed_losses(packed, [leaky], 64)
     # One segment instead of two: the first token of the second sample is predicted, and its others see the first.
     assert abs((whole[-len(reference) // 3 :].mean() - reference[-len(reference) // 3 :].mean()).item()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 4e-3)]
+)
+def test_cross_entropy_and_its_gradient_equal_torchs(dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = (5 * torch.randn(100, 700, generator=generator, dtype=torch.float64)).to(dtype)
+    targets = torch.randint(0, 700, (100,), generator=generator)
+    plain = logits.detach().clone().double().requires_grad_()
+    expected = torch.nn.functional.cross_entropy(plain, targets, reduction="sum") / 7
+    expected.backward()
+    leaf = logits.clone().requires_grad_()
+    found = SummedCrossEntropy.apply(leaf * 1, targets) / 7  # the logits of a model are no leaf either
+    found.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert torch.allclose(leaf.grad.double(), plain.grad, rtol=0, atol=tolerance / 7)
+
+
+def test_logits_stay_as_they_are_when_no_gradient_is_wanted() -> None:
+    logits = torch.randn(40, 30)
+    kept = logits.clone()
+    with torch.no_grad():
+        SummedCrossEntropy.apply(logits, torch.zeros(40, dtype=torch.long))
+    assert torch.equal(logits, kept)

@@ -66,14 +66,14 @@ def test_estimate_is_within_15_percent_of_the_measured_peak(
         }
     )  # fmt: skip
     shape = memory.architecture(model, asked)
-    estimated = sum(memory.by_part(shape, asked, "cpt", ROW, ROW - 1, 1, gpu=False).values())
+    estimated = sum(memory.by_part(shape, asked, "cpt", ROW, ROW, ROW - 1, 1, gpu=False).values())
     assert estimated == pytest.approx(measured_peak(model, asked), rel=0.15)
 
 
 def test_sharding_divides_what_it_says(model: Path) -> None:
     def found(**changed: object) -> dict[str, float]:
         asked = hyperparameters.load(changed)
-        return memory.by_part(memory.architecture(model, asked), asked, "cpt", ROW, ROW, 8, gpu=True)
+        return memory.by_part(memory.architecture(model, asked), asked, "cpt", ROW, ROW, ROW, 8, gpu=True)
 
     whole = memory.architecture(model, hyperparameters.load({})).parameters
     zero = [found(distributed_backend="deepspeed", zero_stage=stage) for stage in (1, 2, 3)]

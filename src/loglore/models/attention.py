@@ -2,8 +2,9 @@
 
 transformers' own SDPA path is contamination-free on a packed row too (positions that restart, no attention mask, no
 cache), but it computes the whole square of the row: on a CPU, 8 samples of 128 tokens cost 8 times the attention.
-Here each segment is its own causal call. On a GPU FlashAttention's variable-length kernel does this; it reads the same
-`cu_seq_lens_q`, so the training loop passes one set of arguments to both.
+Here each segment is its own causal call; in bf16 on a CPU by plain matrix products (module `blocks`). On a GPU
+FlashAttention's variable-length kernel does this; it reads the same `cu_seq_lens_q`, so the training loop passes one
+set of arguments to both.
 """
 
 import itertools
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import torch
 
 SEGMENTED = "loglore_segmented"
+# Queries of one matrix product (module `blocks`).
+BLOCK = 256
+# Blocks keep probabilities for the backward pass, heads x length squared bytes a layer: past this, they are too many.
+LONGEST_IN_BLOCKS = 2048
 
 
 def register() -> str:
@@ -73,13 +78,33 @@ def segmented_attention(
     for q, k, v in zip(
         torch.split(query, sizes, 2), torch.split(key, sizes, 2), torch.split(value, sizes, 2), strict=True
     ):
-        band = _band(q, sliding_window)
-        outputs.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                q, k, v, band, dropout, is_causal=band is None, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-            )
-        )
+        outputs.append(_attention(q, k, v, scaling, dropout, sliding_window))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+
+
+def _attention(
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    scaling: float | None,
+    dropout: float,
+    window: int | None,
+) -> "torch.Tensor":
+    """Causal attention of one segment."""
+    import torch
+
+    from loglore.models.blocks import BlockedAttention
+
+    band = _band(query, window)
+    on_cpu = query.device.type == "cpu" and query.dtype == torch.bfloat16
+    if on_cpu and query.shape[2] <= LONGEST_IN_BLOCKS and band is None and not dropout:
+        scale = scaling or query.shape[3] ** -0.5
+        output: torch.Tensor = BlockedAttention.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+        return output
+    return torch.nn.functional.scaled_dot_product_attention(
+        query, key, value, band, dropout, is_causal=band is None, scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )  # fmt: skip
 
 
 def _band(query: "torch.Tensor", window: int | None) -> "torch.Tensor | None":

@@ -101,7 +101,8 @@ def parts(spec: "TrainSpec", requested: Hyperparameters, task: work.Work, proces
         shape = memory.architecture(spec.model, requested)
     share = min(1.0, task.facts["counted_tokens"] / task.tokens) if task.tokens else 1.0
     row = task.longest_row
-    return memory.by_part(shape, requested, spec.stage, row, round(row * share), processes, torch.cuda.is_available())
+    counted, gpu = round(row * share), torch.cuda.is_available()
+    return memory.by_part(shape, requested, spec.stage, row, task.longest, counted, processes, gpu)
 
 
 def available() -> int:

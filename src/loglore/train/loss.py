@@ -11,7 +11,8 @@ import torch
 
 from loglore.data.packing import IGNORED, PackedRow
 
-LOSS_POSITIONS = 256
+# A part in fp32 must stay in a CPU's cache (32 x 49,152 are 6 MB); a GPU wants few calls.
+CPU_POSITIONS, GPU_POSITIONS = 32, 1024
 
 
 def tensors(row: PackedRow) -> dict[str, torch.Tensor]:
@@ -46,13 +47,42 @@ def summed_loss(model: torch.nn.Module, row: dict[str, torch.Tensor]) -> torch.T
         max_length_k=int(row["max_length_k"]),
         logits_to_keep=wanted,
         use_cache=False,
-    ).logits[0]
+    ).logits.squeeze(0)
     if not len(counted):
         return logits.float().sum() * 0.0
-    # In parts, or the fp32 copy of all logits (vocabulary x positions) leaves the cache.
-    parts = zip(torch.split(logits, LOSS_POSITIONS), torch.split(targets[counted], LOSS_POSITIONS), strict=True)
-    losses = [torch.nn.functional.cross_entropy(part.float(), wanted, reduction="sum") for part, wanted in parts]
-    return torch.stack(losses).sum()
+    loss: torch.Tensor = SummedCrossEntropy.apply(logits, targets[counted])  # type: ignore[no-untyped-call]
+    return loss
+
+
+class SummedCrossEntropy(torch.autograd.Function):
+    """`apply(logits, targets)`: sum of cross entropies of logits [positions, vocabulary] against targets [positions].
+
+    Each part's gradient (softmax minus one at the target) is written over its logits while they are in the cache, so
+    the pass over the vocabulary happens once and no log-probabilities wait for the backward pass; as Liger does it
+    (Hsu et al., "Liger Kernel", 2024). Nobody may read the logits afterwards.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss in fp32 (fp64 for fp64), and the gradient in the logits' place when one is wanted."""
+        losses, size = [], CPU_POSITIONS if logits.device.type == "cpu" else GPU_POSITIONS
+        for part, wanted in zip(torch.split(logits, size), torch.split(targets, size), strict=True):
+            wide = part.to(torch.promote_types(part.dtype, torch.float32))
+            total = torch.logsumexp(wide, 1, keepdim=True)
+            losses.append((total[:, 0] - wide.gather(1, wanted[:, None])[:, 0]).sum())
+            if ctx.needs_input_grad[0]:
+                slope = wide.sub(total).exp_()
+                slope[torch.arange(len(wanted), device=wanted.device), wanted] -= 1.0
+                part.copy_(slope)
+        ctx.save_for_backward(logits)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """The kept gradient, scaled."""
+        (slopes,) = ctx.saved_tensors
+        return slopes * gradient, None
 
 
 def evaluation_loss(

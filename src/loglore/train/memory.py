@@ -17,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from loglore.errors import InputError
+from loglore.models.attention import BLOCK, LONGEST_IN_BLOCKS
 from loglore.train.hyperparameters import Hyperparameters
 
 GIB = 1 << 30
-LOSS_BYTES = 8  # a logit of a counted position: bf16, fp32 log-probabilities kept, bf16 gradient
+# A logit of a counted position, in widths of an activation: itself, with its gradient in its place, and that scaled.
+LOGIT = 2
+# In preference training (TRL): bf16, fp32 log-probabilities kept, bf16 gradient; all of fp32 without bf16.
+LOGIT_BYTES_OF_PAIRS = {2: 8, 4: 12}
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Architecture:
     hidden: int
     intermediate: int
     layers: int
+    heads: int
     queries: int
     keys: int
     vocabulary: int
@@ -68,6 +73,7 @@ def architecture(path: Path, requested: Hyperparameters) -> Architecture:
         hidden=text.hidden_size,
         intermediate=text.intermediate_size,
         layers=text.num_hidden_layers,
+        heads=text.num_attention_heads,
         queries=text.num_attention_heads * head,
         keys=(getattr(text, "num_key_value_heads", None) or text.num_attention_heads) * head,
         vocabulary=text.vocab_size,
@@ -75,7 +81,14 @@ def architecture(path: Path, requested: Hyperparameters) -> Architecture:
 
 
 def by_part(
-    shape: Architecture, requested: Hyperparameters, stage: str, row: int, counted: int, processes: int, gpu: bool
+    shape: Architecture,
+    requested: Hyperparameters,
+    stage: str,
+    row: int,
+    longest: int,
+    counted: int,
+    processes: int,
+    gpu: bool,
 ) -> dict[str, float]:
     """Bytes of one process at its peak, by part.
 
@@ -84,6 +97,7 @@ def by_part(
         requested: hyperparameters.
         stage: `cpt`, `sft` or `dpo`.
         row: tokens of the longest row.
+        longest: tokens of the longest sample.
         counted: of these, tokens that count for the loss.
         processes: in all.
         gpu: fused kernels (Liger) keep less, and no logits at all.
@@ -91,12 +105,19 @@ def by_part(
     fused = gpu and requested.liger_kernel
     width = 2 if requested.mixed_precision == "bf16" else 4
     layer = layer_activations(shape, width, fused) * row
+    work = 0
+    if width == 2 and stage != "dpo" and not gpu and longest <= LONGEST_IN_BLOCKS:
+        # Attention in blocks (`models.blocks`): probabilities of 2 bytes, somewhat more than each triangle,
+        # as if all were as long as the longest; on the way back two blocks of scores.
+        layer += shape.heads * row * (longest + min(BLOCK, longest))
+        work = 2 * 2 * shape.heads * min(BLOCK, longest) * longest
     kept = shape.layers * layer
     if not requested.disable_gradient_checkpointing:
         inputs = 0 if gpu and requested.unsloth_gradient_checkpointing else shape.layers * row * shape.hidden * width
         kept = inputs + layer
-    logits = 0 if fused else counted * shape.vocabulary * (LOSS_BYTES if width == 2 else 12)
-    return {**_states(shape, requested, stage, processes), "activations": float(kept), "logits": float(logits)}
+    logit = LOGIT_BYTES_OF_PAIRS[width] if stage == "dpo" else LOGIT * width
+    logits = 0.0 if fused else float(counted * shape.vocabulary * logit)
+    return {**_states(shape, requested, stage, processes), "activations": float(kept + work), "logits": logits}
 
 
 def _states(shape: Architecture, requested: Hyperparameters, stage: str, processes: int) -> dict[str, float]:
