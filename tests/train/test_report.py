@@ -1,20 +1,24 @@
 """What a run tells: the card and curves of the model, lineage, forgetting, replay, trackers, shares and cost."""
 
 import json
+import math
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from support_tiny import TEXTS
 
 from loglore.data import general_text
 from loglore.data.files import read_rows
+from loglore.data.packing import flatten
+from loglore.data.render import Rendered
 from loglore.errors import InputError
 from loglore.models.load import load_model
 from loglore.runs import files, fingerprint
 from loglore.runs.folder import RunFolder
-from loglore.train import card, saving, throughput, trackers
+from loglore.train import card, forgetting, saving, throughput, trackers
 from loglore.train.job import TrainSpec, run
 
 BASE = {
@@ -67,6 +71,15 @@ def test_forgetting_is_in_the_report(done: tuple[Path, dict, TrainSpec]) -> None
         assert report[name]["before"]["perplexity"] > 1 and report[name]["after"]["tokens"] > 0
     assert report["domain_perplexity"]["after"]["perplexity"] < report["domain_perplexity"]["before"]["perplexity"]
     assert report["domain_perplexity"]["after"]["source"] == "validation rows"
+
+
+@pytest.mark.parametrize(("best", "loss"), [(True, 1.5), (False, 2.0)])
+def test_perplexity_of_the_domain_is_that_of_the_published_weights(best: bool, loss: float) -> None:
+    metrics = [{"step": 0, "eval_loss": 3.0}, {"step": 1, "loss": 9.0}, {"eval_loss": 1.5}, {"eval_loss": 2.0}]
+    row = flatten([Rendered(np.arange(5, dtype=np.int32), np.array([False, False, True, True, True]))])
+    found = forgetting.of_losses(metrics, [row], best)
+    assert found["before"]["perplexity"] == pytest.approx(math.exp(3.0))
+    assert found["after"] == {"perplexity": pytest.approx(math.exp(loss)), "tokens": 3, "source": "validation rows"}
 
 
 def test_cost_is_of_busy_and_of_all_hours(done: tuple[Path, dict, TrainSpec]) -> None:

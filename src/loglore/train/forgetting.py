@@ -1,12 +1,13 @@
 """What training did to the model elsewhere: perplexity on general text and on the domain, before and after.
 
 General text is English that ships with CPython; the domain is the validation rows where there are some, else the first
-training rows: all tokens in pretraining, answers in fine-tuning and preference training (the chosen ones). The fuller
-report on forgetting is two test jobs around a training job.
+training rows: all tokens in pretraining, answers in fine-tuning and preference training (the chosen ones). A run that
+evaluates has measured its domain already, before the first and after the last step. The fuller report on forgetting is
+two test jobs around a training job.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,20 @@ def domain(model: "PreTrainedModel", rows: Sequence[PackedRow], source: str, bf1
         model.device,
     )
     return {"perplexity": math.exp(min(loss, 700.0)), "tokens": counted, "source": source}
+
+
+def of_losses(metrics: Sequence[Mapping[str, Any]], rows: Sequence[PackedRow], best: bool) -> dict[str, Any]:
+    """`before` and `after` as of `domain`, from a run's evaluations of `rows`.
+
+    Args:
+        metrics: of the run, in order; some have `eval_loss`.
+        rows: that were evaluated, all of them.
+        best: the published weights are those of the lowest loss, else those of the last step.
+    """
+    losses = [row["eval_loss"] for row in metrics if "eval_loss" in row]
+    facts = {"tokens": sum(int((row.targets != IGNORED).sum()) for row in rows), "source": "validation rows"}
+    ends = {"before": losses[0], "after": min(losses) if best else losses[-1]}
+    return {name: {"perplexity": math.exp(min(loss, 700.0)), **facts} for name, loss in ends.items()}
 
 
 def of_pairs(pairs: Sequence[Pair]) -> list[PackedRow]:

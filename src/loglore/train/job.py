@@ -10,6 +10,7 @@ optimizer step and evaluation), `checkpoints/step-N` (recovery; removed at the e
 
 import datetime
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +44,8 @@ from loglore.train.world import World, join
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from loglore.data.packing import PackedRow
 
 
 class TrainSpec(Spec):
@@ -167,16 +170,26 @@ def _train(
         )
     model = task.trained(loop, spec.model, requested, world)
     loop.recorder.watch.end()
-    if (context.path / "best").exists() and world.leads:
+    best = (context.path / "best").exists()
+    if best and world.leads:
         saving.restore_best(model, context.path / "best")
     model.eval()
     if not world.leads:
         return model, {}
     after = _measure(spec, requested, task, model, tokenizer)
-    return model, {
+    found = {
         name: {"before": before.get(name), "after": after.get(name)} if after.get(name) else None
         for name in ("perplexity", "domain_perplexity")
     }
+    if rows := _evaluated(requested, task):
+        found["domain_perplexity"] = forgetting.of_losses(context.metrics(), rows, best)
+    return model, found
+
+
+def _evaluated(requested: Hyperparameters, task: work.Work) -> "Sequence[PackedRow]":
+    """Rows whose losses the run itself takes before and after: the domain's perplexity need not be measured again."""
+    whole = requested.eval_strategy != "no" and not isinstance(requested.resume_from_checkpoint, str)
+    return task.plan.evaluation if whole and isinstance(task, work.PackedWork) else []
 
 
 def _starting_point(requested: Hyperparameters, context: RunFolder, world: World) -> Path | None:
@@ -223,8 +236,10 @@ def _measure(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
 ) -> dict[str, Any]:
-    rows, source = task.domain()
-    found = {"domain_perplexity": forgetting.domain(model, rows, source, requested.mixed_precision != "none")}
+    found = {}
+    if not _evaluated(requested, task):
+        rows, source = task.domain()
+        found["domain_perplexity"] = forgetting.domain(model, rows, source, requested.mixed_precision != "none")
     if spec.general_text:
         found["perplexity"] = forgetting.general(model, tokenizer)
     return found
