@@ -1,12 +1,16 @@
-"""Fine-tuning on a CPU against TRL's `SFTTrainer` as a user would call it: useful tokens/s, loss, memory.
+"""Fine-tuning on a CPU against TRL and LLaMA-Factory as a user would call them: useful tokens/s, loss, memory.
 
     python bench/bench_train.py --model FOLDER [--rows 48] [--training full|lora] [--rounds 2] [--checkpointing]
+                                [--llamafactory VENV]
 
-Both train the same rows (questions and answers on log events, loss on answers only), the same samples a step, learning
-rate, schedule and optimizer, each in a process of its own, in turn. TRL gets rows as prompt and completion and its own
+LLaMA-Factory's pins exclude ours: it is called in an environment of its own (`python -m venv VENV; VENV/bin/pip
+install torch==2.13.0 llamafactory`), by `llamafactory-cli train`, its template `chatml` with SmolLM2's system message.
+
+All train the same rows (questions and answers on log events, loss on answers only), the same samples a step, learning
+rate, schedule and optimizer, each in a process of its own, in turn. Peers get rows as prompt and completion and its own
 defaults (bf16 autocast over fp32 weights, padding; its default of gradient checkpointing is kept with
 `--checkpointing` and turned off on both sides without it). "Useful" tokens are those of the samples, padding left out.
-The loss of both models is measured alike at the end: transformers' own, one row at a time, answers only, fp32.
+The loss of all models is measured alike at the end: transformers' own, one row at a time, answers only, fp32.
 
 The share of the peak: (6 for full, 4 for LoRA) FLOP a matrix parameter (output head counted, input embeddings not)
 and useful token + causal attention (6 or 4 x layers x width x mean length), over the time, over the peak of a bf16
@@ -16,6 +20,7 @@ product of 2048 x 2048 matrices measured in the same process before.
 import argparse
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -26,6 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BATCH = 4
+SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 RATE = {"full": 5e-5, "lora": 1e-3}
 
 
@@ -36,20 +42,21 @@ def main() -> None:
     parser.add_argument("--training", choices=["full", "lora"], default="full")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--side", choices=["ours", "trl"], help=argparse.SUPPRESS)
+    parser.add_argument("--llamafactory", type=Path, help="environment that LLaMA-Factory is installed in")
+    parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.side:
-        one = ours(asked) if asked.side == "ours" else trl(asked)
-        print(json.dumps(one))
+        print(json.dumps(SIDES[asked.side](asked)))
         return
     print(f"{asked.rows} rows, {asked.training}, batch {BATCH}, checkpointing {asked.checkpointing}")
     print("| side | useful tokens/s | share of bf16 peak | last losses (mean of 3) | loss of the model | peak GB |")
     print("|---|---|---|---|---|---|")
-    found: dict[str, list[float]] = {"ours": [], "trl": []}
+    sides = [side for side in SIDES if side != "llamafactory" or asked.llamafactory]
+    found: dict[str, list[float]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(asked.rounds):
-            for side in ("ours", "trl"):
+            for side in sides:
                 row = run_side(asked, side, Path(scratch) / f"{side}-{number}")
                 found[side].append(row["tokens_per_second"])
                 shown = [
@@ -57,7 +64,8 @@ def main() -> None:
                     f"{row['loss']:.4f}", f"{row['peak_gb']:.2f}",
                 ]  # fmt: skip
                 print("| " + " | ".join(shown) + " |", flush=True)
-    print(f"ratio of the best rounds: {max(found['ours']) / max(found['trl']):.2f}")
+    for peer in sides[1:]:
+        print(f"ours to {peer}, best rounds: {max(found['ours']) / max(found[peer]):.2f}")
 
 
 def run_side(asked: argparse.Namespace, side: str, folder: Path) -> dict[str, Any]:
@@ -65,6 +73,7 @@ def run_side(asked: argparse.Namespace, side: str, folder: Path) -> dict[str, An
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--model", str(asked.model)]
     command += ["--rows", str(asked.rows), "--training", asked.training]
     command += ["--checkpointing"] if asked.checkpointing else []
+    command += ["--llamafactory", str(asked.llamafactory)] if asked.llamafactory else []
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         sys.exit(result.stderr[-2000:])
@@ -143,6 +152,44 @@ def trl(asked: argparse.Namespace) -> dict[str, Any]:
     return measured(asked, asked.folder / "model", found, peak, tokens)
 
 
+def llamafactory(asked: argparse.Namespace) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    peak = matrix_peak()
+    rows, out = rows_of(asked.rows), asked.folder / "out"
+    (asked.folder / "rows.json").write_text(json.dumps([{**row, "input": ""} for row in rows]))
+    (asked.folder / "dataset_info.json").write_text(json.dumps({"rows": {"file_name": "rows.json"}}))
+    settings = {
+        "model_name_or_path": str(asked.model), "stage": "sft", "do_train": True, "template": "chatml",
+        "default_system": SYSTEM,
+        "dataset": "rows", "dataset_dir": str(asked.folder), "cutoff_len": 1024, "output_dir": str(out),
+        "finetuning_type": asked.training, "per_device_train_batch_size": BATCH, "gradient_accumulation_steps": 1,
+        "learning_rate": RATE[asked.training], "lr_scheduler_type": "linear", "num_train_epochs": 1, "bf16": True,
+        "use_cpu": True, "logging_steps": 1, "save_strategy": "no", "report_to": "none", "overwrite_cache": True,
+        "disable_gradient_checkpointing": not asked.checkpointing,
+        **({"lora_rank": 16, "lora_alpha": 32, "lora_target": "all"} if asked.training == "lora" else {}),
+    }  # fmt: skip
+    (asked.folder / "train.yaml").write_text(json.dumps(settings))
+    command = [str(asked.llamafactory / "bin" / "llamafactory-cli"), "train", str(asked.folder / "train.yaml")]
+    subprocess.run(command, check=True, stdout=sys.stderr, env={**os.environ, "PYTHONPATH": ""})
+    state = json.loads((out / "trainer_state.json").read_text())
+    losses = [row["loss"] for row in state["log_history"] if "loss" in row]
+    seconds = json.loads((out / "train_results.json").read_text())["train_runtime"]
+    tokenizer = AutoTokenizer.from_pretrained(asked.model)
+    turns = [[("user", row["instruction"]), ("assistant", row["output"])] for row in rows]
+    chats = [[{"role": role, "content": text} for role, text in chat] for chat in turns]
+    tokens = sum(len(tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)) for chat in chats)
+    found = {"tokens_per_second": tokens / seconds, "last": sum(losses[-3:]) / 3}
+    found["peak_gb"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    folder = out
+    if asked.training == "lora":
+        from loglore.models.load import attach_adapter, load_model, save_model
+
+        folder = asked.folder / "model"
+        save_model(attach_adapter(load_model(asked.model), out), tokenizer, folder)
+    return measured(asked, folder, found, peak, tokens)
+
+
 def measured(
     asked: argparse.Namespace, folder: Path, found: dict[str, float], peak: float, tokens: int
 ) -> dict[str, Any]:
@@ -151,9 +198,9 @@ def measured(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # Before the model is loaded again: the peak of training and saving.
-    found["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    found.setdefault("peak_gb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(asked.model)
     config = model.config
     matrices = sum(w.numel() for name, w in model.named_parameters() if w.dim() == 2 and "embed_tokens" not in name)
     matrices += config.hidden_size * config.vocab_size if config.tie_word_embeddings else 0
@@ -185,6 +232,8 @@ def matrix_peak() -> float:
         best = min(best, time.monotonic() - start)
     return 2 * 2048**3 / best
 
+
+SIDES = {"ours": ours, "trl": trl, "llamafactory": llamafactory}
 
 if __name__ == "__main__":
     main()
