@@ -30,7 +30,8 @@ def test_updates_below_the_resolution_of_bf16_add_up() -> None:
             optimizer.step()
         without.zero_grad()
     assert lost.tolist() == [1.0] * 4
-    assert kept.tolist() == pytest.approx([0.99] * 4, abs=2e-3)
+    # Each of the four lies on one of the two neighbours of 0.99 in bf16.
+    assert kept.tolist() == pytest.approx([0.99] * 4, abs=2**-8)
 
 
 def test_gradients_of_many_rows_add_up_in_fp32_and_bf16_ones_are_freed() -> None:
@@ -57,7 +58,8 @@ def test_adamw_over_masters_is_torchs_adamw_on_fp32_weights() -> None:
         mine.step()
         theirs.step()
     torch.testing.assert_close(mine.param_groups[0]["params"][0], reference, rtol=1e-6, atol=1e-7)
-    assert torch.equal(ours, reference.bfloat16())
+    spacing = 2.0 ** torch.floor(torch.log2(reference.detach().abs())) / 128
+    assert ((ours.float() - reference).abs() < spacing).all()
 
 
 def test_saved_state_goes_on_in_the_same_bits() -> None:
@@ -113,11 +115,15 @@ def test_training_in_bf16_follows_training_in_fp32(
     assert found["none"][0][-1] < found["none"][0][0]
 
 
-def test_saved_model_is_the_rounded_masters(tmp_path: Path, tiny_model: Path) -> None:
+def test_model_is_the_masters_rounded_to_a_neighbour(tmp_path: Path, tiny_model: Path) -> None:
     model = load_model(tiny_model, "bfloat16")
     ids = load_tokenizer(tiny_model)(TEXTS[0], return_tensors="pt")["input_ids"]
     optimizer = MasterAdamW([{"params": list(model.parameters())}], lr=1e-2)
     model(input_ids=ids, labels=ids).loss.backward()
     optimizer.step()
-    assert all(torch.equal(own, master.bfloat16()) for own, master in optimizer.pairs)
+    for own, master in optimizer.pairs:
+        mantissa = master.detach().view(torch.int32) & 0xFFFF0000 - (1 << 32)
+        lower = mantissa.view(torch.float32)
+        upper = (mantissa + 0x10000).view(torch.float32)
+        assert ((own == lower) | (own == upper)).all()
     assert len(optimizer.pairs) == len(list(model.parameters()))

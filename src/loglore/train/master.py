@@ -2,18 +2,21 @@
 
 Autocast over fp32 weights gives the same products but casts every weight at every pass and keeps the residual stream
 in fp32: on two CPU cores SmolLM2-135M trains at 314 instead of 241 tokens/s this way, in 4.0 instead of 6.1 GB
-(docs/LOG.md). bf16 weights alone, without masters, would lose every update smaller than 1/256 of a weight.
+(docs/LOG.md). bf16 weights alone, without masters, would lose every update smaller than 1/256 of a weight; and so would
+the model that computes, were the masters rounded to nearest: they are rounded by chance (module `rounding`).
 
 Gradients are added up in fp32 as they arrive, so accumulation over rows loses nothing either, and each bf16 gradient is
 freed at once. For one process: gradients that ranks reduce would have to be taken after the reduction.
 
-    forward, backward (bf16) -> hook: master.grad += gradient -> step on masters (fp32) -> weight = bf16(master)
+    forward, backward (bf16) -> hook: master.grad += gradient -> step on masters (fp32) -> weight = rounded(master)
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+
+from loglore.train.rounding import Noise, round_into
 
 
 class MasterWeights:
@@ -28,6 +31,8 @@ class MasterWeights:
 
     def __init__(self, groups: Iterable[dict[str, Any]], **options: Any) -> None:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.steps = 0
+        self._noise: dict[torch.device, Noise] = {}
         over = [{**group, "params": [self._master(weight) for weight in group["params"]]} for group in groups]
         super().__init__(over, **options)  # type: ignore[call-arg]
 
@@ -40,28 +45,32 @@ class MasterWeights:
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Update the masters, round them into the model, free the gradients (the Trainer clears the model's alone)."""
         result = super().step(closure)  # type: ignore[misc]
+        self.steps += 1
         self._round()
         for _, master in self.pairs:
             master.grad = None
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's own state and `masters`: the model's bf16 weights do not suffice to go on exactly."""
-        return {**super().state_dict(), "masters": [master.detach() for _, master in self.pairs]}  # type: ignore[misc]
+        """The optimizer's own state, `masters` (the model's bf16 weights do not suffice to go on exactly), `steps`."""
+        masters = [master.detach() for _, master in self.pairs]
+        return {**super().state_dict(), "masters": masters, "steps": self.steps}  # type: ignore[misc]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state, masters included."""
-        own = {name: value for name, value in state_dict.items() if name != "masters"}
+        own = {name: value for name, value in state_dict.items() if name not in ("masters", "steps")}
         super().load_state_dict(own)  # type: ignore[misc]
         with torch.no_grad():
             for (_, master), saved in zip(self.pairs, state_dict["masters"], strict=True):
                 master.copy_(saved)
+        self.steps = int(state_dict["steps"])
         self._round()
 
-    @torch.no_grad()
     def _round(self) -> None:
-        for weight, master in self.pairs:
-            weight.copy_(master)
+        device = self.pairs[0][0].device
+        if device not in self._noise:
+            self._noise[device] = Noise(device)
+        round_into(((weight.data, master.data) for weight, master in self.pairs), self._noise[device], self.steps)
 
 
 class MasterAdamW(MasterWeights, torch.optim.AdamW):

@@ -3,7 +3,7 @@
 The gate compares, on the same tokens, the network that was trained with the one that was written and read again. For a
 merged adapter both compute the same function in another order of sums, so their logits differ by rounding alone: the
 merge is done and compared in fp32, where `LARGEST_DIFFERENCE` leaves room for rounding in tens of layers and nothing
-else, and is rounded to bf16 once, afterwards.
+else, and is rounded to bf16 once, afterwards, by chance: to nearest would undo what is smaller than bf16's steps.
 """
 
 import shutil
@@ -106,11 +106,12 @@ def _logits(model: "PreTrainedModel", ids: "torch.Tensor") -> "torch.Tensor":
 
 
 def _write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", context: RunFolder) -> None:
-    import torch
+    from loglore.train.rounding import rounded
 
     model.config.use_cache = True
+    rounded(model)
     with files.replacing_folder(context.path / "model") as folder:
-        save_model(model.to(torch.bfloat16), tokenizer, folder)
+        save_model(model, tokenizer, folder)
 
 
 def restore_best(model: "PreTrainedModel", best: Path) -> None:
