@@ -16,8 +16,8 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, logs, models, serving, synth
-from loglore.cli.output import AsJson, OutFolder, run_job, say
+from loglore.cli import data, evaluate, logs, models, serving, stages, synth
+from loglore.cli.output import AsJson, say
 from loglore.errors import InputError, JobError
 
 app = typer.Typer(
@@ -113,18 +113,8 @@ def estimate(
         print("\n".join(plan.forecast_lines(spec, Path(folder), measure)))
 
 
-@app.command()
-def train(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """Base model + samples + hyperparameters to a model version."""
-    run_job("train", spec, out)
-
-
-@app.command()
-def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out: OutFolder) -> None:
-    """A model version as safetensors, GGUF or for Ollama."""
-    run_job("export", spec, out)
-
-
+app.command("train")(stages.train)
+app.command("export")(stages.export)
 app.command("serve")(serving.serve)
 
 

@@ -8,6 +8,7 @@ What it does differently from `model.generate`, measured on SmolLM2-135M in bf16
 - A row that ends its turn leaves the batch at once: the last row takes its place, so no step computes finished rows.
 - A prompt that begins like the one before it (turns of one conversation) reads only what is new: keys and values of the
   shared part are kept.
+- On a CPU attention and weights go through faster products (`attention`, `packed_weights`).
 Models whose layers do not all keep every key (sliding windows, state spaces) go through `model.generate` instead.
 The price: a batch holds `rows x (prompt + new tokens)` keys and values in memory.
 """
@@ -21,6 +22,9 @@ from typing import Any, Literal
 import torch
 from transformers import Cache, DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
+
+from loglore.evaluate.attention import fast_attention
+from loglore.evaluate.packed_weights import packed_weights
 
 # Shorter common beginnings (a system message) are not worth a second pass over the prompt.
 SHARED = 64
@@ -86,7 +90,10 @@ def answer_batch(
     start = time.monotonic()
     with torch.inference_mode():
         if all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers):
-            return _Batch(model, prompts, max_new_tokens, stop, start, sampling, ended).run()
+            with fast_attention(model):
+                batch = _Batch(model, prompts, max_new_tokens, stop, start, sampling, ended)
+                with packed_weights(model):
+                    return batch.run()
         return _plain(model, prompts, max_new_tokens, stop, start, sampling)
 
 

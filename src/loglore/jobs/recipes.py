@@ -20,6 +20,7 @@ import yaml
 
 from loglore.errors import InputError
 from loglore.jobs.kinds import spec_class
+from loglore.models.job import EMBEDDED
 from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
@@ -81,17 +82,32 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
     return found
 
 
-def _model(value: str) -> str:
-    """A path as it is; else the folder of `name`, `name@version` in our hub, or of `org/name` on Hugging Face's."""
+def model_path(reference: str) -> Path:
+    """The folder or GGUF file of a path, a version in our hub, the embedded model, or `org/name` on Hugging Face's.
+
+    Raises:
+        InputError: it is none of these, or its files cannot be had.
+    """
     from loglore.hub import models
     from loglore.models.load import from_hugging_face
 
-    if Path(value).exists():
-        return value
-    if HUGGING_FACE.fullmatch(value):
-        return str(from_hugging_face(value))
+    if HUGGING_FACE.fullmatch(reference) and not Path(reference).exists():
+        return from_hugging_face(reference)
+    found = models.resolve(reference)
+    if found.is_dir() and not (found / "config.json").is_file():
+        return min(found.glob("*.gguf"))
+    return found
+
+
+def _model(value: str) -> str:
+    """`model_path` of a name; a path stays, also one that is not there: the plan of a recipe needs no model."""
+    from loglore.hub import models
+
     name = value.partition("@")[0]
-    return str(models.find(value).path) if models.NAME.fullmatch(name) and models.versions(name) else value
+    known = value == EMBEDDED or (models.NAME.fullmatch(name) and models.versions(name))
+    if Path(value).exists() or not (known or HUGGING_FACE.fullmatch(value)):
+        return value
+    return str(model_path(value))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
