@@ -136,9 +136,23 @@ def test_threads_sleep_on_busy_cores_and_spin_shortly_on_idle_ones(
         monkeypatch.delenv(name, raising=False)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    monkeypatch.setattr(cli, "_running_now", lambda: load)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     cli._choose_thread_waiting()
     found = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
     assert found == expected
+
+
+@pytest.mark.skipif(not Path("/proc/loadavg").exists(), reason="no /proc")
+def test_busy_processes_are_seen_at_once() -> None:
+    from loglore import cli
+
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        # They need a moment to start; from then on they never sleep.
+        assert any(cli._running_now() >= len(busy) for _ in range(500))
+    finally:
+        for one in busy:
+            one.kill()
+            one.wait()
