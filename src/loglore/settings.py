@@ -1,8 +1,12 @@
 """Environment and defaults: every `LOGLORE_*` variable that the package reads, typed, in one place."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+GPU_HOUR_DOLLARS = 2.31  # as the tutorial's studio asked
+BUDGET = "LOGLORE_BUDGET_USD_PER_MONTH"
 
 
 @dataclass(frozen=True)
@@ -13,6 +17,8 @@ class Settings:
     threads: CPU threads for training and generation; 0 lets the libraries choose (`LOGLORE_THREADS`).
     endpoint_key: bearer token for the endpoint of a chat or a question; None sends none (`LOGLORE_ENDPOINT_KEY`).
     database: SQLAlchemy URL of keys, sessions and completions (`LOGLORE_DATABASE`); SQLite below `home` by default.
+    gpu_hour_dollars: price of a GPU-hour for jobs that name none (`LOGLORE_GPU_HOUR_DOLLARS`).
+    budget: dollars that all jobs together may cost in a month (`LOGLORE_BUDGET_USD_PER_MONTH`); None without limit.
     vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
@@ -20,6 +26,8 @@ class Settings:
     threads: int
     endpoint_key: str | None
     database: str
+    gpu_hour_dollars: float
+    budget: float | None
     vllm: str
 
 
@@ -41,5 +49,20 @@ def load() -> Settings:
         threads=int(threads),
         endpoint_key=os.environ.get("LOGLORE_ENDPOINT_KEY") or None,
         database=os.environ.get("LOGLORE_DATABASE") or f"sqlite:///{(folder / 'loglore.db').absolute()}",
+        gpu_hour_dollars=_dollars("LOGLORE_GPU_HOUR_DOLLARS", str(GPU_HOUR_DOLLARS)),
+        budget=_dollars(BUDGET, os.environ[BUDGET]) if os.environ.get(BUDGET) else None,
         vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
     )
+
+
+def _dollars(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        from loglore.errors import InputError
+
+        raise InputError(f"{name}={text!r}: expected dollars, 0 or more")
+    return value

@@ -24,6 +24,7 @@ from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
 NAME = re.compile(r"[\w-]+")
+GLOB = re.compile(r"[*?\[]")
 HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -79,6 +80,59 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
     if isinstance(found.get("model"), str) and _takes_paths(fields["model"].annotation):
         found["model"] = _model(found["model"])
     return found
+
+
+def placed(kind: str, values: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+    """The values of a spec with absolute paths: a relative one is looked up in `beside`, then the working directory.
+
+    References, names of models and patterns of file names stay as they are.
+
+    Raises:
+        InputError: an unknown kind or key, or a file that does not exist; names the key.
+    """
+    fields = spec_class(kind, "job").model_fields
+    for key in values:
+        if key not in fields:
+            raise InputError(unknown_key(key, list(fields)))
+    return {
+        key: _placed(value, key, beside) if key == "model" or _takes_paths(fields[key].annotation) else value
+        for key, value in values.items()
+    }
+
+
+def _placed(value: Any, key: str, beside: Path) -> Any:
+    if isinstance(value, dict):
+        return {name: _placed(part, key, beside) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_placed(part, key, beside) for part in value]
+    if not isinstance(value, (str, Path)) or REFERENCE.search(str(value)):
+        return value
+    for path in (beside / value, Path(value)):
+        if path.exists() or GLOB.search(str(value)):
+            return str(path.absolute())
+    if key == "model":
+        return str(value)
+    raise InputError(f"`{key}`: {value}: no such file or folder")
+
+
+def filled(value: Any, outputs: Mapping[str, Mapping[str, Path]], where: str) -> Any:
+    """A spec's value with references replaced by paths.
+
+    Raises:
+        InputError: a job has no such output; `where` begins the message.
+    """
+    if isinstance(value, dict):
+        return {key: filled(part, outputs, where) for key, part in value.items()}
+    if isinstance(value, list):
+        return [filled(part, outputs, where) for part in value]
+    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return value
+    job, output = match.groups()
+    found = outputs[job]
+    if output not in found:
+        raise InputError(f"{where}: ${{{job}.{output}}}: job {job} has the outputs {', '.join(sorted(found))}")
+    return str(found[output])
 
 
 def _model(value: str) -> str:
@@ -152,16 +206,7 @@ def _resolved(value: Any, recipe: Recipe, outputs: Mapping[str, Mapping[str, Pat
         return [_resolved(part, recipe, outputs, paths) for part in value]
     if not isinstance(value, str):
         return value
-    match = REFERENCE.fullmatch(value)
-    if match:
-        job, output = match.groups()
-        found = outputs[job]
-        if output == "run":
-            return str(found["run"])
-        if output not in found:
-            raise InputError(
-                f"{recipe.path}: ${{{job}.{output}}}: job {job} has the outputs {', '.join(sorted(found))}"
-            )
-        return str(found[output])
+    if REFERENCE.fullmatch(value):
+        return filled(value, outputs, str(recipe.path))
     beside = recipe.path.parent / value
     return str(beside) if paths and not Path(value).is_absolute() and beside.exists() else value
