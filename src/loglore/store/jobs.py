@@ -165,10 +165,8 @@ def insert(connection: sa.Connection, values: Mapping[str, Any], needs: Sequence
             number = int(inserted.scalar_one())
     except sa.exc.IntegrityError:
         raise InputError(f"job {values['id']!r}: there is one with this id") from None
-    found = {
-        job_id: found
-        for job_id, found in connection.execute(sa.select(JOBS.c.id, JOBS.c.number).where(JOBS.c.id.in_(needs)))
-    }
+    known = connection.execute(sa.select(JOBS.c.id, JOBS.c.number).where(JOBS.c.id.in_(needs)))
+    found = {row.id: row.number for row in known}
     for each in dict.fromkeys(needs):
         if each not in found:
             raise InputError(f"job {each!r}: no such id; see `loglore jobs list`")
