@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from loglore.store import audit, completions, costs, events, jobs, keys, sessions
+from loglore.store import asked, audit, completions, costs, evals, events, idempotency, jobs, keys, sessions
 from loglore.store.schema import METADATA
 
 # Imported for their tables.
-GROUPS = (audit, completions, costs, events, jobs, keys, sessions)
+GROUPS = (asked, audit, completions, costs, evals, events, idempotency, jobs, keys, sessions)
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
