@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from loglore.store import completions, keys, sessions
+from loglore.store import completions, connections, files, keys, objects, scores, sessions, uses, versions
 from loglore.store.schema import METADATA
 
 # Imported for their tables.
-GROUPS = (completions, keys, sessions)
+GROUPS = (completions, connections, files, keys, objects, scores, sessions, uses, versions)
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
