@@ -1,4 +1,4 @@
-"""Where this server may be sent: URLs that callers store or name lead to public addresses, unless settings say otherwise.
+"""Where this server may be sent: URLs that callers store or name lead to public addresses, unless settings allow more.
 
 A caller could else use the server as a way into its own network (SSRF): to the metadata service of a cloud, a database
 on loopback, a printer. Names are resolved and every address they have is looked at; a name that changes its address

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field
 
 from loglore.api.errors import ApiError
 from loglore.api.fine_tuning_objects import Metadata
+from loglore.api.plain import Values
 from loglore.api.wishes import Strict
 from loglore.data import formats
 from loglore.errors import InputError
@@ -26,7 +27,6 @@ TEMPLATE = re.compile(r"\{\{\s*([\w.-]+)\s*\}\}")
 STATUSES = {"running": "in_progress", "succeeded": "completed", "cancelled": "canceled"}
 STATES = {shown: state for state, shown in STATUSES.items()}
 MOST_INLINE = 10_000
-
 
 
 def check_template(text: str) -> str:
@@ -75,7 +75,7 @@ class CustomConfig(Strict):
     """What items look like, as a JSON schema."""
 
     type: Literal["custom"]
-    item_schema: dict[str, Any] = Field(examples=[{"type": "object", "properties": {"log": {"type": "string"}}}])
+    item_schema: Values = Field(examples=[{"type": "object", "properties": {"log": {"type": "string"}}}])
     include_sample_schema: bool = False
 
 
@@ -98,7 +98,7 @@ class UpdateEval(Strict):
 class Row(Strict):
     """One item."""
 
-    item: dict[str, Any]
+    item: Values
 
 
 class FileContent(Strict):

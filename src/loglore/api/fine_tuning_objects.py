@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from loglore.api.errors import ApiError
+from loglore.api.plain import Values, check
 from loglore.api.wishes import Strict
 from loglore.errors import InputError
 from loglore.runs.spec import unknown_key
@@ -37,11 +38,13 @@ ORGANIZATION = "loglore"
 ALIASES = {"n_epochs": "epochs", "beta": "pref_beta"}
 MULTIPLIER = "learning_rate_multiplier"
 AUTO = "auto"
+DEFAULTS = Hyperparameters.model_validate({})
 
 Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+    AfterValidator(check),
 ]
-Values = dict[str, Any]
 
 
 class MethodBody(Strict):
@@ -66,7 +69,7 @@ class Method(Strict):
         return self
 
     @property
-    def values(self) -> Values:
+    def values(self) -> dict[str, Any]:
         """The hyperparameters as they were sent."""
         body: MethodBody | None = getattr(self, self.type)
         return body.hyperparameters if body else {}
@@ -114,18 +117,18 @@ class CreateJob(Strict):
         return self.method.type if self.method else "supervised"
 
     @property
-    def values(self) -> Values:
+    def values(self) -> dict[str, Any]:
         """The hyperparameters as they were sent."""
         return self.method.values if self.method else self.hyperparameters or {}
 
 
-def requested(wish: CreateJob) -> Values:
+def requested(wish: CreateJob) -> dict[str, Any]:
     """The keys of the contract that a request asks for, checked against their ranges; others take the default.
 
     Raises:
         ApiError: 400 that names the key and what was expected.
     """
-    found: Values = {}
+    found: dict[str, Any] = {}
     for key, value in wish.values.items():
         name = ALIASES.get(key, key)
         if key != name and name in wish.values:
@@ -159,7 +162,7 @@ def _multiplied(wish: CreateJob, multiplier: Any) -> float:
     number = isinstance(multiplier, (int, float)) and not isinstance(multiplier, bool)
     if not number or not 0 < multiplier < math.inf:
         raise _bad(wish, MULTIPLIER, "expected a number above 0")
-    return float(Hyperparameters().learning_rate * multiplier)
+    return float(DEFAULTS.learning_rate * multiplier)
 
 
 def _place(wish: CreateJob) -> str:
@@ -171,9 +174,9 @@ def _bad(wish: CreateJob, key: str, text: str) -> ApiError:
     return ApiError(400, f"{param}: {text}", "invalid_hyperparameter", param)
 
 
-def spec(wish: CreateJob, model: str, train: str, validation: str | None, file: str) -> Values:
+def spec(wish: CreateJob, model: str, train: str, validation: str | None, file: str) -> dict[str, Any]:
     """Values of a train job: paths of the base, the rows, and the file that `requested` was written to."""
-    found: Values = {"stage": STAGES[wish.kind], "model": model, "train": train, "hyperparameters": file}
+    found: dict[str, Any] = {"stage": STAGES[wish.kind], "model": model, "train": train, "hyperparameters": file}
     if validation is not None:
         found["validation"] = validation
     more = ("max_tokens", "general_text", "replay", "long_rows", "processes", "price_per_gpu_hour")
@@ -221,7 +224,7 @@ def job_object(job: Job, shown: Shown) -> dict[str, Any]:
         "hyperparameters": {
             "n_epochs": effective.epochs,
             "batch_size": effective.batch_size,
-            "learning_rate_multiplier": effective.learning_rate / Hyperparameters().learning_rate,
+            "learning_rate_multiplier": effective.learning_rate / DEFAULTS.learning_rate,
         },
         "method": {"type": method, method: {"hyperparameters": dict(shown.values)}},
         "seed": effective.seed,

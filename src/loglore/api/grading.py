@@ -63,7 +63,9 @@ def count(found: Answers, criteria: Sequence[Mapping[str, Any]], model: str) -> 
     table = found.rows
     graded = results_of(found, criteria, table)
     answered = table["output"].is_not_null().to_list()
-    passed = [there and all(each["passed"] for each in results) for there, results in zip(answered, graded, strict=True)]
+    passed = [
+        there and all(each["passed"] for each in results) for there, results in zip(answered, graded, strict=True)
+    ]
     names = [str(each["name"]) for each in criteria]
     by_name = [
         {"testing_criteria": name, "passed": (good := sum(row[place]["passed"] for row in graded)),
@@ -106,7 +108,9 @@ def _item(
         "prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0,
         "total_tokens": prompt + completion,
     }  # fmt: skip
-    messages = [{"role": each["role"], "content": str(each.get("content") or "")} for each in json.loads(row["messages"])]
+    messages = [
+        {"role": each["role"], "content": str(each.get("content") or "")} for each in json.loads(row["messages"])
+    ]
     missing = row["output"] is None
     sample = {
         "error": {"code": "no_answer" if missing else "", "message": "the model gave no answer" if missing else ""},
@@ -141,7 +145,11 @@ def _names(found: Answers, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _result(
-    criterion: Mapping[str, Any], names: Mapping[str, Any], row: Mapping[str, Any], scores: Mapping[str, Any], place: int
+    criterion: Mapping[str, Any],
+    names: Mapping[str, Any],
+    row: Mapping[str, Any],
+    scores: Mapping[str, Any],
+    place: int,
 ) -> dict[str, Any]:
     if criterion["type"] == "text_similarity":
         score = float(scores[criterion["name"]][place])

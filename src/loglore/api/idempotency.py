@@ -60,8 +60,7 @@ class Idempotent:
             reservation = await self._reserve(scope, key, body)
         except (ApiError, JobError) as fault:
             status, content = errors.of(fault)
-            headers = fault.headers if isinstance(fault, ApiError) else None
-            await JSONResponse(content, status, headers)(scope, receive, send)
+            await JSONResponse(content, status, errors.headers_of(fault))(scope, receive, send)
             return
         if not reservation.mine:
             await _repeated(reservation)(scope, receive, send)

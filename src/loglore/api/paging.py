@@ -1,4 +1,4 @@
-"""Pages of lists as OpenAI's API has them: `after` the last id of the page before, `limit`, and whether there is more."""
+"""Pages of lists as in OpenAI's API: `after` the last id of the page before, `limit`, and whether there is more."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar

@@ -14,11 +14,11 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from loglore.api.app import Parts, create_app
 from loglore.api.bounds import PatientOnce
-from loglore.api.gateway import create_gateway
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
-from loglore.api.keyring import Keyring
+from loglore.api.keyring import Keyring, first_key
 from loglore.errors import InputError, JobError
 from loglore.serve.engine import Session
 from loglore.serve.samples import samples
@@ -60,6 +60,8 @@ def serve(wish: Wish) -> None:
     """
     with contextlib.closing(open_database()) as database, contextlib.closing(bind(wish.host, wish.port)) as bound:
         off_loopback = wish.host not in LOOPBACK
+        if admin := first_key(database):
+            print(f"admin key (scopes chat, manage), shown this once:\n{admin}", flush=True)
         if (off_loopback or wish.require_key) and not _has_key(database):
             what = f"host {wish.host} can be reached from other machines, so callers" if off_loopback else "callers"
             raise InputError(f"{what} need a key, and there is none; create one: loglore keys create NAME")
@@ -74,7 +76,7 @@ async def _serve(wish: Wish, database: Database, bound: socket.socket) -> None:
     off_loopback = wish.host not in LOOPBACK
     keyring = Keyring(database, wish.require_key or off_loopback)
     house = House(database, f"http://{host}:{bound.getsockname()[1]}/v1", keyring.required)
-    app = create_gateway(house, database, keyring, wish.history_days, off_loopback)
+    app = create_app(Parts(house, database, keyring, wish.history_days, off_loopback))
     config = uvicorn.Config(
         app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=STOP_TIMEOUT_S
     )

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from loglore.errors import InputError
 from loglore.store.database import Database
 from loglore.store.files import STORED_FILES
+from loglore.store.jobs import ENDED, JOBS
 from loglore.store.schema import METADATA
 from loglore.store.versions import VERSIONS
 
@@ -50,6 +51,13 @@ def release(database: Database, holder: str) -> None:
     """Let everything go that `holder` held."""
     with database.begin() as connection:
         connection.execute(USES.delete().where(USES.c.holder == holder))
+
+
+def release_ended(database: Database) -> None:
+    """Let go of what jobs held that are over; one that failed and is resumed later may miss its input then."""
+    over = sa.select(JOBS.c.id).where(JOBS.c.state.in_(ENDED))
+    with database.begin() as connection:
+        connection.execute(USES.delete().where(USES.c.holder.in_(over)))
 
 
 def holders(database: Database, version_id: str | None = None, file_id: str | None = None) -> list[str]:
