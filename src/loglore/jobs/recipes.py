@@ -145,7 +145,7 @@ def _model(value: str) -> str:
     if HUGGING_FACE.fullmatch(value):
         return str(from_hugging_face(value))
     name = value.partition("@")[0]
-    return str(models.find(value).path) if models.NAME.fullmatch(name) and models.versions(name) else value
+    return str(models.resolve(value)) if models.NAME.fullmatch(name) and models.versions(name) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

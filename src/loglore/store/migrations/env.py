@@ -2,11 +2,27 @@
 
 from alembic import context
 
-from loglore.store import audit, completions, costs, events, jobs, keys, sessions
+from loglore.store import (
+    audit,
+    completions,
+    connections,
+    costs,
+    events,
+    files,
+    jobs,
+    keys,
+    objects,
+    scores,
+    sessions,
+    uses,
+    versions,
+)
 from loglore.store.schema import METADATA
 
 # Imported for their tables.
-GROUPS = (audit, completions, costs, events, jobs, keys, sessions)
+GROUPS = (
+    audit, completions, connections, costs, events, files, jobs, keys, objects, scores, sessions, uses, versions,
+)  # fmt: skip
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():

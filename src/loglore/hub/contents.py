@@ -1,0 +1,149 @@
+"""The bytes of a version: from a folder into storage, and from storage to a folder that jobs and engines read.
+
+A version's folder is `<home>/models/<name>/<number>` (or `datasets`), so that a person finds it; its `model.json` says
+which version it is. In a local storage its files are hard links to the objects and cost nothing. It may be removed and
+is made again when it is needed.
+"""
+
+import datetime
+import fcntl
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from loglore.errors import InputError
+from loglore.runs import files, fingerprint
+from loglore.settings import load
+from loglore.store import versions
+from loglore.store.database import Database
+from loglore.store.objects import Holder, Object
+from loglore.store.storage import Storage, storage
+from loglore.store.versions import Version
+
+CARDS = {"model": "model.json", "dataset": "dataset.json"}
+LONGEST_PATH = 1000
+
+
+def files_of(source: Path) -> dict[str, Path]:
+    """What a version made of `source` holds: the file itself, or a folder's files without hidden ones and cards.
+
+    Raises:
+        InputError: no such path, or a file name that cannot be kept.
+    """
+    if source.is_file():
+        return {_checked(source.name): source}
+    if not source.is_dir():
+        raise InputError(f"{source}: no such file or folder")
+    found = {file.relative_to(source).as_posix(): file for file in source.rglob("*") if file.is_file()}
+    return {
+        _checked(name): found[name]
+        for name in sorted(found)
+        if name not in CARDS.values() and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    }
+
+
+def _checked(name: str) -> str:
+    if len(name) > LONGEST_PATH or not name.isprintable():
+        raise InputError(f"file name {name[:100]!r}: expected at most {LONGEST_PATH} printable characters")
+    return name
+
+
+def put(holder: Holder, found: Mapping[str, Path], link: bool) -> dict[str, Object]:
+    """Store files; returns the manifest."""
+    return {name: holder.put_file(path, link) for name, path in found.items()}
+
+
+def digest(manifest: Mapping[str, Object]) -> str:
+    """The content address of a manifest: as `fingerprint.of_path` of the folder it makes."""
+    return fingerprint.of_value([[name, manifest[name].sha256] for name in sorted(manifest)])
+
+
+def folder_of(version: Version) -> Path:
+    """Where a version's files are on this machine, or will be."""
+    home = load().home / f"{version.kind}s" / version.name
+    folder = home / str(version.number)
+    # The folder may be another database's; it is left alone.
+    theirs = folder / CARDS[version.kind]
+    if theirs.exists() and files.read_json(theirs).get("id") != version.id:
+        return home / f"{version.number}-{version.id}"
+    return folder
+
+
+def materialise(database: Database, version: Version, place: Storage | None = None) -> Path:
+    """The folder with a version's files and its card; made, or completed after an interruption, where it is not there.
+
+    Raises:
+        DiskFullError: no room for it; what was fetched is kept for the next try.
+        UnavailableError: the storage does not answer.
+        JobError: an object is missing or damaged.
+    """
+    folder = folder_of(version)
+    card = CARDS[version.kind]
+    if (folder / card).exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / card).exists():
+            return folder
+        partial = folder.with_name(f".{folder.name}.partial")
+        fetch(versions.manifest(database, version.id), place or storage(), partial)
+        files.write_json(partial / card, card_of(version))
+        partial.replace(folder)
+    return folder
+
+
+def fetch(manifest: Mapping[str, Object], place: Storage, folder: Path) -> None:
+    """Put a manifest's files below `folder`; those that are there from an interrupted try stay."""
+    for name, wanted in manifest.items():
+        path = folder / name
+        if path.exists():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        place.fetch(wanted.sha256, path)
+
+
+def discard(version: Version) -> None:
+    """Remove a version's folder from this machine."""
+    folder = folder_of(version)
+    card = folder / CARDS[version.kind]
+    if card.exists():
+        hidden = folder.with_name(f".deleted-{version.id}")
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def card_of(version: Version) -> dict[str, Any]:
+    """What `model.json` and `dataset.json` say; times in ISO 8601."""
+    created = datetime.datetime.fromtimestamp(version.created, datetime.UTC).isoformat(timespec="microseconds")
+    return {
+        "id": version.id,
+        "name": version.name,
+        "version": version.number,
+        "created": created,
+        "sha256": version.digest,
+        "bytes": version.bytes,
+        "parents": list(version.parents),
+        **version.facts,
+    }
+
+
+def ids(database: Database, references: Iterable[str]) -> list[str]:
+    """Ids of parents that are given as ids, or as `model:name@1` and `dataset:name@1`.
+
+    Raises:
+        InputError: no such version.
+    """
+    found = []
+    for reference in references:
+        kind, colon, name = reference.partition(":")
+        if not colon:
+            found.append(versions.get(database, reference).id)
+        elif kind == "model":
+            found.append(versions.find(database, "model", name).id)
+        elif kind == "dataset":
+            found.append(versions.find(database, "dataset", name).id)
+        else:
+            raise InputError(f"parent {reference!r}: expected an id, model:NAME@N or dataset:NAME@N")
+    return found
