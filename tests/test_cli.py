@@ -116,29 +116,3 @@ def test_missing_extra_is_named_with_the_way_to_install_it(tmp_path: Path) -> No
     assert done.stderr.splitlines()[-1] == (
         "loglore: torch is not installed; this command needs an extra: pip install 'loglore[all]'"
     )
-
-
-@pytest.mark.parametrize(
-    ("load", "given", "expected"),
-    [
-        (0.1, {}, {"GOMP_SPINCOUNT": "10000"}),
-        (64.0, {}, {"OMP_WAIT_POLICY": "PASSIVE"}),
-        (64.0, {"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
-        (0.1, {"OMP_WAIT_POLICY": "PASSIVE"}, {"OMP_WAIT_POLICY": "PASSIVE"}),
-    ],
-)
-def test_threads_sleep_on_busy_cores_and_spin_shortly_on_idle_ones(
-    monkeypatch: pytest.MonkeyPatch, load: float, given: dict[str, str], expected: dict[str, str]
-) -> None:
-    from loglore import cli
-
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    cli._choose_thread_waiting()
-    found = {name: os.environ[name] for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ}
-    assert found == expected

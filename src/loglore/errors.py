@@ -3,6 +3,11 @@
 Raise them where the fault is found. The message names the file, row or key, says what was found and what was expected.
 """
 
+import errno
+
+# How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch), and of SQLite.
+FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing", "database or disk is full")
+
 
 class InputError(ValueError):
     """Something the user gave (file, row, key, argument) is not what was expected; the CLI exits with 2."""
@@ -26,3 +31,10 @@ class DiskFullError(JobError):
     def __init__(self, message: str, missing: int) -> None:
         super().__init__(message)
         self.missing = missing
+
+
+def is_full_disk(fault: BaseException) -> bool:
+    """Whether the reason of an error is a disk without room, as the system or a library below says it."""
+    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return isinstance(fault, DiskFullError) or any(sign in str(fault) for sign in FULL_DISK)

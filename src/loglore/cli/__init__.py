@@ -3,13 +3,10 @@
 Exit codes: 0 done, 1 a job failed, 2 bad input, 130 stopped by Ctrl-C. Errors are one line; `--debug` shows where.
 """
 
-import contextlib
-import ctypes
 import errno
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +15,8 @@ import typer
 from loglore import __version__
 from loglore.cli import data, evaluate, logs, models, serving, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
-from loglore.errors import InputError, JobError
+from loglore.errors import InputError, JobError, is_full_disk
+from loglore.runs.tuning import tune
 
 app = typer.Typer(
     help="Teach a language model the lore of your logs, and ask it what went wrong.",
@@ -34,10 +32,6 @@ app.add_typer(serving.keys_app, name="keys")
 app.add_typer(synth.app, name="synth")
 app.command("test")(evaluate.test)
 app.command("compare")(evaluate.compare)
-
-M_ARENA_MAX = -8  # of malloc.h
-# How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
-FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
 
 
 @app.callback()
@@ -156,12 +150,7 @@ def chat(
 
 def main() -> None:
     """Entry point: run the verb, turn errors into one line and an exit code."""
-    _choose_thread_waiting()
-    _share_one_arena()
-    # PEFT calls what transformers renamed; nothing a user could change.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    tune()
     try:
         app()
     except InputError as fault:
@@ -182,33 +171,9 @@ def main() -> None:
     except Exception as fault:
         if os.environ.get("LOGLORE_DEBUG"):
             raise
-        if any(sign in str(fault) for sign in FULL_DISK):
+        if is_full_disk(fault):
             _fail(_described(OSError(errno.ENOSPC, "")), 1)
         _fail(f"{type(fault).__name__}: {' '.join(str(fault).split())} (--debug shows where)", 1)
-
-
-def _choose_thread_waiting() -> None:
-    """How OpenMP threads wait for each other; it is read when torch is imported.
-
-    On cores that others use, too, they must sleep: spinning made training two to five times slower. On idle cores a
-    short spin makes it about an eighth faster (docs/LOG.md). Said in the environment, it is left as it is.
-    """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        return
-    if os.getloadavg()[0] < 0.5 * (os.cpu_count() or 1):
-        os.environ["GOMP_SPINCOUNT"] = "10000"
-    else:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-
-
-def _share_one_arena() -> None:
-    """Let all threads take memory from one arena of glibc's allocator.
-
-    The backward pass runs in a thread of its own, and what it frees in its arena the forward pass could not use again.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):  # a libc other than glibc
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _described(fault: OSError) -> str:

@@ -22,12 +22,17 @@ from loglore.jobs import recipes
 from loglore.jobs.kinds import function, spec_class
 from loglore.jobs.recipes import Job, Recipe
 from loglore.runs import fingerprint
-from loglore.runs.files import read_json
+from loglore.runs.files import read_json, write_json
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
 from loglore.runs.telemetry import peak_memory, sampled
 
 Say = Callable[[str], None]
+RESULT = "result.json"
+
+
+class BusyError(JobError):
+    """Another run is working in the folder."""
 
 
 def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict[str, dict[str, Any]]:
@@ -49,7 +54,7 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
         raise InputError(f"{recipe.path}: no job {only!r}; jobs: {', '.join(job.name for job in recipe.jobs)}")
     reports: dict[str, dict[str, Any]] = {}
     outputs: dict[str, dict[str, Path]] = {}
-    with _locked(folder / ".lock"):
+    with locked(folder / ".lock"):
         for number, job in enumerate(recipe.jobs, 1):
             title = f"[{number}/{len(recipe.jobs)}] {job.name}"
             report = _run_job(job, recipe, folder / job.name, outputs, _titled(say, title), only)
@@ -71,10 +76,24 @@ def run_values(
     """Run one job from its spec's values; `path` names them in errors, and relative paths are looked up beside it."""
     job = recipes.job_of(path, kind, {**values, "kind": kind})
     recipe = Recipe(kind, path, (job,))
-    with _locked(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         report = _run_job(job, recipe, folder, {}, say, None)
     if report is None:
         raise InputError(f"{path}: a spec of one job cannot refer to other jobs")
+    return report
+
+
+def run_queued(
+    job_id: str, kind: str, values: Mapping[str, Any], publish: str | None, folder: Path, say: Say
+) -> dict[str, Any]:
+    """Run one job of the queue in its run folder, its references filled in; the caller holds the folder's lock.
+
+    Raises:
+        InputError, JobError: as `run`.
+    """
+    job = Job(job_id, kind, dict(values), publish, {})
+    report = _run_job(job, Recipe(kind, folder, (job,)), folder, {}, say, None)
+    assert report is not None  # it refers to no other job
     return report
 
 
@@ -102,7 +121,7 @@ def _run_job(
     start = time.monotonic()
     context.event("job started")
     with sampled(context):
-        result = function(job.kind)(spec, context)
+        result = _result(job, spec, context)
     seconds = time.monotonic() - start
     _release_memory()
     report = {**result, "job": {"kind": job.kind, "fingerprint": mark, "seconds": round(seconds, 1)}}
@@ -114,9 +133,24 @@ def _run_job(
     if job.publish:
         report["job"]["published"] = _publish(job, context.path, report)
     context.finish(report)
+    (context.path / RESULT).unlink(missing_ok=True)
     context.event("job finished", seconds=round(seconds, 1))
     say(f"done in {seconds:.1f} s" + (f", published as {report['job']['published']}" if job.publish else ""))
     return report
+
+
+def _result(job: Job, spec: Spec, context: RunFolder) -> dict[str, Any]:
+    """What the job's function returns; kept until the report is written, which fingerprints gigabytes first.
+
+    A job that is killed meanwhile is not done again.
+    """
+    kept = context.path / RESULT
+    if kept.exists():
+        return dict(read_json(kept))
+    result = function(job.kind)(spec, context)
+    if not result.get("unfinished"):
+        write_json(kept, result)
+    return result
 
 
 def _release_memory() -> None:
@@ -178,11 +212,16 @@ def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock file; the lock goes with the process, however it ends.
+
+    Raises:
+        BusyError: another process holds it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JobError(f"{file}: another run is working in this folder; wait for it or stop it") from None
+            raise BusyError(f"{file}: another run is working in this folder; wait for it or stop it") from None
         yield

@@ -1,0 +1,62 @@
+"""What runs a job: a small protocol, so that the worker need not know whether it is a process here or elsewhere.
+
+A worker starts an `Attempt`, sends it a `pulse` with every heartbeat that the database took, and polls it. An attempt
+that gets no pulse for `LEASE_S` ends by itself: its claim may be another worker's by then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+ASK_AFTER_S = 30.0  # without a pulse: save and end
+LEASE_S = 45.0  # without a pulse: end at once; a worker counts as lost later than that
+
+# How an attempt ended. Other numbers are those of processes: a signal is negative.
+DONE, FAILED, BAD_INPUT, STOPPED, BUSY, DISK_FULL = range(6)
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at a job.
+
+    Attributes:
+        job_id: whose.
+        token: of the claim.
+        kind: of the job.
+        values: of its spec, references filled in.
+        publish: name in the hub, None for none.
+        home: folder of the job; its run folder is `run` in it.
+        gpus: which GPUs it may see.
+    """
+
+    job_id: str
+    token: str
+    kind: str
+    values: dict[str, Any]
+    publish: str | None
+    home: Path
+    gpus: Sequence[str]
+
+
+class Attempt(Protocol):
+    """A job that is being run."""
+
+    def pulse(self) -> None:
+        """Its claim still stands."""
+
+    def poll(self) -> int | None:
+        """How it ended: `DONE`, `FAILED`, …; None while it runs."""
+
+    def stop(self) -> None:
+        """Ask it to save what it has and end; may be repeated."""
+
+    def kill(self) -> None:
+        """End it, and all that it started, at once; nothing of it runs any more when this returns."""
+
+
+class Executor(Protocol):
+    """Starts attempts."""
+
+    def start(self, assignment: Assignment) -> Attempt:
+        """Start one. What an earlier one of the same job left running on this machine is ended first."""
