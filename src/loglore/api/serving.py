@@ -18,7 +18,7 @@ from loglore.api.app import Parts, create_app
 from loglore.api.bounds import PatientOnce
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
-from loglore.api.keyring import Keyring, first_key
+from loglore.api.keyring import Keyring
 from loglore.errors import InputError, JobError
 from loglore.serve.engine import Session
 from loglore.serve.samples import samples
@@ -60,8 +60,6 @@ def serve(wish: Wish) -> None:
     """
     with contextlib.closing(open_database()) as database, contextlib.closing(bind(wish.host, wish.port)) as bound:
         off_loopback = wish.host not in LOOPBACK
-        if admin := first_key(database):
-            print(f"admin key (scopes chat, manage), shown this once:\n{admin}", flush=True)
         if (off_loopback or wish.require_key) and not _has_key(database):
             what = f"host {wish.host} can be reached from other machines, so callers" if off_loopback else "callers"
             raise InputError(f"{what} need a key, and there is none; create one: loglore keys create NAME")
