@@ -126,7 +126,7 @@ def _checked_rows(path: Path, wanted: Format | None) -> dict[str, Any]:
     except _FaultyRowError as stopped:
         raise stopped.fault.error() from None
     (file,) = report.files
-    found = [name for name, count in file.formats.items() if count]
+    found = [kind for kind in formats.FIELDS if file.formats.get(kind)]
     if not found:
         raise InputError(f"{path}: no rows")
     expected = wanted or found[0]
