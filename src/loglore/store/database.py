@@ -100,7 +100,8 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, values: Mapping[st
     from sqlalchemy.dialects import postgresql, sqlite
 
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return bool(connection.execute(insert(table).values(values).on_conflict_do_nothing()).rowcount)
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
 
 
 def _engine(url: sa.URL) -> sa.Engine:
