@@ -62,9 +62,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """An open database of the test's own, once of each kind."""
-    opened = open_database(database_url)
-    yield opened
-    opened.close()
+    with open_database(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    """An open SQLite database of the test's own, for what cannot depend on its kind."""
+    with open_database(f"sqlite:///{tmp_path / 'test.db'}") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,11 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from loglore.errors import JobError
+from loglore.errors import InputError, JobError
 from loglore.hub.contents import CARDS
 from loglore.runs.files import read_json
 from loglore.settings import load
@@ -111,7 +112,7 @@ def _folders(database: Database) -> int:
     home = load().home
     folders = {path: path.name for path in home.glob("files/file-*")}
     for kind, name in CARDS.items():
-        cards = {card.parent: read_json(card).get("id") for card in home.glob(f"{kind}s/*/*/{name}")}
+        cards = {card.parent: _id(card) for card in home.glob(f"{kind}s/*/*/{name}")}
         folders |= {folder: version_id for folder, version_id in cards.items() if version_id is not None}
     # Asked after looking: what is made meanwhile was not seen, or is known.
     with database.begin() as connection:
@@ -120,6 +121,15 @@ def _folders(database: Database) -> int:
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)  # a second collector may be at it
     return len(gone)
+
+
+def _id(card: Path) -> str | None:
+    """The version that a folder's card names; None of a folder that is not of this hub, or is gone meanwhile."""
+    try:
+        found = read_json(card).get("id")
+    except InputError:
+        return None
+    return None if found is None else str(found)
 
 
 def _unreferenced(database: Database) -> list[str]:
