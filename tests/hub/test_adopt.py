@@ -31,17 +31,17 @@ def old_version(home: Path, name: str, number: int, weights: str) -> Path:
 
 
 def test_it_is_taken_in_as_it_was(home: Path) -> None:
-    old_version(home, "tuned", 1, "one")
     second = old_version(home, "tuned", 3, "three")
-    old_version(home, "other", 2, "one")
+    old_version(home, "tuned", 1, "one")
+    old_version(home, "zzz", 2, "one")
     (home / "models" / "tuned" / ".used-5").touch()
     found = models.models()
-    assert [(each.name, each.version) for each in found] == [("other", 2), ("tuned", 1), ("tuned", 3)]
-    assert found[2].path == second
-    assert found[2].card["lineage"] == {"base": "three"}
-    assert found[2].card["created"] == "2026-11-23T10:00:00.000000+00:00"
-    assert found[2].row.card == "about tuned"
-    assert json.loads((second / "model.json").read_text())["id"] == found[2].row.id
+    assert [(each.name, each.version) for each in found] == [("tuned", 1), ("tuned", 3), ("zzz", 2)]
+    assert found[1].path == second
+    assert found[1].card["lineage"] == {"base": "three"}
+    assert found[1].card["created"] == "2026-11-23T10:00:00.000000+00:00"
+    assert found[1].row.card == "about tuned"
+    assert json.loads((second / "model.json").read_text())["id"] == found[1].row.id
     assert models.newest() == "tuned@3"
     # Nothing was copied: equal files of two names are one object now, and the folder's own files are links to objects.
     assert (second / "model.safetensors").stat().st_nlink == 2

@@ -48,12 +48,12 @@ def take_in(database: Database) -> None:
 
 
 def _folders(home: Path) -> list[Path]:
-    """Folders of the old hub that are not taken in, by name and number."""
+    """Folders of the old hub that are not taken in, in the order in which they were made."""
     names = [each for each in sorted(home.iterdir()) if NAME.fullmatch(each.name) and each.is_dir()]
     numbered = [folder for name in names for folder in name.iterdir() if folder.name.isdigit()]
     numbered = [folder for folder in numbered if (folder / CARD).is_file()]
-    numbered = [folder for folder in numbered if "id" not in files.read_json(folder / CARD)]
-    return sorted(numbered, key=lambda folder: (folder.parent.name, int(folder.name)))
+    cards = {folder: files.read_json(folder / CARD) for folder in numbered}
+    return sorted((each for each in cards if "id" not in cards[each]), key=lambda each: str(cards[each]["created"]))
 
 
 def _used(home: Path) -> dict[str, int]:
