@@ -7,7 +7,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.store.database import Database
 from loglore.store.objects import OBJECTS, Object
 from loglore.store.schema import METADATA
@@ -127,9 +127,16 @@ class Part:
 def add(
     database: Database, name: str, purpose: str, content: Object, expires: float | None, by: str | None
 ) -> StoredFile:
-    """A new file of an object that is in storage and held."""
-    with database.begin() as connection:
-        return _add(connection, name, purpose, content, expires, by)
+    """A new file of an object that is in storage and held.
+
+    Raises:
+        JobError: its object was collected meanwhile, as nothing held it any more.
+    """
+    try:
+        with database.begin() as connection:
+            return _add(connection, name, purpose, content, expires, by)
+    except sa.exc.IntegrityError:
+        raise JobError(f"file {name}: what it is made of was collected meanwhile; send it again") from None
 
 
 def _add(
