@@ -14,13 +14,14 @@ from loglore.store.database import Database, open_database
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("LOGLORE_DATABASE", raising=False)
     return tmp_path / "home"
 
 
 @pytest.fixture
-def database(home: Path) -> Iterator[Database]:
-    opened = open_database(f"sqlite:///{home / 'loglore.db'}")
+def database(home: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """A database that processes of the test open, too."""
+    monkeypatch.setenv("LOGLORE_DATABASE", database_url)
+    opened = open_database(database_url)
     yield opened
     opened.close()
 

@@ -21,6 +21,12 @@ from loglore.store.database import Database
 from loglore.store.jobs import Job
 
 
+@pytest.fixture
+def database_url(home: Path) -> str:
+    """SQLite alone: what differs on PostgreSQL, `test_queue` asks."""
+    return f"sqlite:///{home / 'loglore.db'}"
+
+
 def told(database: Database, job: Job) -> list[str]:
     return [event.message for event in events.events(database, job.id, limit=1000)]
 

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, jobs, logs, models, serving, synth
+from loglore.cli import data, evaluate, hub, jobs, logs, models, serving, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.runs.tuning import tune
@@ -25,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(hub.app, name="hub")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")

@@ -28,8 +28,9 @@ DONE = ".in-database"
 def take_in(database: Database) -> None:
     """Take in what older versions left; costs one look at a file once that is done."""
     home = load().home / "models"
-    if (home / DONE).exists() or not home.is_dir():
+    if (home / DONE).exists():
         return
+    home.mkdir(parents=True, exist_ok=True)
     with (home / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = _folders(home)
@@ -56,10 +57,10 @@ def _folders(home: Path) -> list[Path]:
 
 
 def _used(home: Path) -> dict[str, int]:
-    """The highest number that each name ever had; markers remember those that were deleted."""
+    """The highest number of each name that was deleted, as markers remember them."""
     highest: dict[str, int] = {}
-    for path in home.glob("*/*"):
-        number = path.name if path.is_dir() else path.name.removeprefix(".used-")
+    for path in home.glob("*/.used-*"):
+        number = path.name.removeprefix(".used-")
         if number.isdigit() and NAME.fullmatch(path.parent.name):
             highest[path.parent.name] = max(highest.get(path.parent.name, 0), int(number))
     return highest

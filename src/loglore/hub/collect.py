@@ -7,27 +7,41 @@ do the same work twice and no harm; one that is killed leaves at most a row with
 the next collection removes.
 """
 
+import hashlib
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from loglore.errors import JobError
+from loglore.hub.contents import CARDS
+from loglore.runs.files import read_json
+from loglore.settings import load
 from loglore.store import files as file_rows
 from loglore.store.database import Database
 from loglore.store.files import PARTS, STORED_FILES
-from loglore.store.objects import HOLDS, OBJECTS
-from loglore.store.storage import Storage, storage
-from loglore.store.versions import FILES
+from loglore.store.objects import HOLD_S, HOLDS, OBJECTS
+from loglore.store.storage import BLOCK, Storage, storage
+from loglore.store.versions import FILES, VERSIONS
 
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection did: objects removed and their bytes, uploads and files whose time was over."""
+    """What a collection did.
+
+    Attributes:
+        objects: how many were removed.
+        bytes: their size.
+        expired: uploads and files whose time was over.
+        leftovers: what killed processes left on this machine, and folders of versions that are gone.
+    """
 
     objects: int
     bytes: int
     expired: int
+    leftovers: int
 
 
 def collect(database: Database) -> Collected:
@@ -36,9 +50,30 @@ def collect(database: Database) -> Collected:
     Raises:
         UnavailableError: the database or the storage does not answer; what was removed so far stays removed.
     """
+    place = storage()
     expired = file_rows.expire(database, time.time())
-    removed = objects(database, storage(), _unreferenced(database))
-    return Collected(len(removed), sum(removed), expired)
+    removed = objects(database, place, _unreferenced(database))
+    return Collected(len(removed), sum(removed), expired, _scratch(place) + _folders(database))
+
+
+def verify(database: Database) -> int:
+    """Read every object and compare its hash; returns how many there are.
+
+    Raises:
+        JobError: one is missing or damaged; names it.
+    """
+    place = storage()
+    with database.begin() as connection:
+        hashes = list(connection.execute(sa.select(OBJECTS.c.sha256).order_by(OBJECTS.c.sha256)).scalars())
+    for sha256 in hashes:
+        hasher = hashlib.sha256()
+        with place.open(sha256) as stream:
+            while block := stream.read(BLOCK):
+                hasher.update(block)
+        found = hasher.hexdigest()
+        if found != sha256:
+            raise JobError(f"{place.url}: object {sha256} is damaged: its content hashes to {found}")
+    return len(hashes)
 
 
 def objects(database: Database, place: Storage, hashes: Iterable[str]) -> list[int]:
@@ -59,6 +94,32 @@ def _remove(database: Database, place: Storage, sha256: str) -> int | None:
             return size
     except sa.exc.IntegrityError:
         return None
+
+
+def _scratch(place: Storage) -> int:
+    """Remove files that were being received a day ago: whoever wrote them is gone, or their upload has expired."""
+    count = 0
+    for path in place.scratch().glob("*"):
+        if path.stat().st_mtime < time.time() - HOLD_S:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def _folders(database: Database) -> int:
+    """Remove this machine's folders of versions that were deleted on another, and of files that are gone."""
+    home = load().home
+    folders = {path: path.name for path in home.glob("files/file-*")}
+    for kind, name in CARDS.items():
+        cards = {card.parent: read_json(card).get("id") for card in home.glob(f"{kind}s/*/*/{name}")}
+        folders |= {folder: version_id for folder, version_id in cards.items() if version_id is not None}
+    # Asked after looking: what is made meanwhile was not seen, or is known.
+    with database.begin() as connection:
+        known = set(connection.execute(sa.union_all(sa.select(VERSIONS.c.id), sa.select(STORED_FILES.c.id))).scalars())
+    gone = [folder for folder, content_id in folders.items() if content_id not in known]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)  # a second collector may be at it
+    return len(gone)
 
 
 def _unreferenced(database: Database) -> list[str]:

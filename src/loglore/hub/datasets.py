@@ -1,5 +1,6 @@
 """Datasets: named versions of rows in one of the six formats, each row checked before it is taken."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from loglore.data import check, files, formats
 from loglore.data.faults import Fault
 from loglore.data.formats import Format
 from loglore.errors import InputError
-from loglore.hub import contents
+from loglore.hub import connections, contents
+from loglore.hub import files as stored
 from loglore.hub.place import check_name
 from loglore.store import versions as rows
 from loglore.store.database import Database
@@ -75,6 +77,96 @@ def add(
         return rows.add(database, new)
 
 
+def bring(
+    database: Database,
+    name: str,
+    connection: str,
+    key: str,
+    format: Format | None = None,
+    *,
+    licence: str = "",
+    parents: Sequence[str] = (),
+    by: str | None = None,
+    card: str = "",
+) -> Version:
+    """Add an object, or all objects below a prefix, of a connection's bucket; else as `add`.
+
+    Raises:
+        InputError: as `add`; no such connection, or nothing there.
+        UnavailableError: the service does not answer.
+    """
+    check_name("dataset", name)
+    scratch = storage().scratch()
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = connections.bring(database, connection, key, Path(folder))
+        origin = {"connection": connection, "key": key}
+        try:
+            return add(
+                database,
+                name,
+                path,
+                format,
+                licence=licence,
+                parents=parents,
+                by=by,
+                card=card,
+                origin=origin,
+                link=True,
+            )
+        except InputError as fault:
+            raise InputError(str(fault).replace(f"{folder}/", f"{connection}: ")) from None
+
+
+def add_file(
+    database: Database,
+    name: str,
+    file_id: str,
+    format: Format | None = None,
+    *,
+    licence: str = "",
+    parents: Sequence[str] = (),
+    by: str | None = None,
+    card: str = "",
+) -> Version:
+    """Add a stored file, no byte of it copied; else as `add`.
+
+    Raises:
+        InputError: as `add`; no such file.
+    """
+    path = stored.local_path(database, file_id)
+    origin = {"file": file_id}
+    try:
+        return add(
+            database,
+            name,
+            path,
+            format,
+            licence=licence,
+            parents=parents,
+            by=by,
+            card=card,
+            origin=origin,
+            link=True,
+        )
+    except InputError as fault:
+        raise InputError(str(fault).replace(f"{path.parent}/", "")) from None
+
+
+def format_of(name: str | None) -> Format | None:
+    """A row format by its name, None for none.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    for kind in formats.FIELDS:
+        if kind == name:
+            return kind
+    if name is not None:
+        raise InputError(f"format {name!r}: expected one of {', '.join(formats.FIELDS)}")
+    return None
+
+
 def versions(database: Database, name: str) -> list[Version]:
     """All versions of `name`, oldest first; empty when there are none."""
     return rows.versions(database, "dataset", name)
@@ -126,7 +218,7 @@ def _checked_rows(path: Path, wanted: Format | None) -> dict[str, Any]:
     except _FaultyRowError as stopped:
         raise stopped.fault.error() from None
     (file,) = report.files
-    found = [name for name, count in file.formats.items() if count]
+    found = [kind for kind in formats.FIELDS if file.formats.get(kind)]
     if not found:
         raise InputError(f"{path}: no rows")
     expected = wanted or found[0]

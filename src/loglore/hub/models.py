@@ -12,9 +12,11 @@ from typing import Any
 
 from loglore.errors import InputError
 from loglore.hub import adopt, contents
+from loglore.hub import lineage as lineages
 from loglore.hub.place import NAME as NAME
-from loglore.hub.place import check_name, opened
+from loglore.hub.place import check_name, check_tag, opened
 from loglore.models.job import EMBEDDED, embedded_gguf
+from loglore.models.load import from_hugging_face
 from loglore.store import versions as rows
 from loglore.store.database import Database
 from loglore.store.objects import holding
@@ -58,7 +60,7 @@ def add(
     lineage: Mapping[str, Any],
     database: Database | None = None,
     *,
-    parents: Sequence[str] = (),
+    parents: Sequence[str] | None = None,
     licence: str = "",
     card: str | None = None,
     by: str | None = None,
@@ -70,7 +72,8 @@ def add(
         source: Hugging Face folder, PEFT adapter folder or GGUF file.
         lineage: where it comes from, as facts (base, data, hyperparameters, run…).
         database: where the hub is; default the settings'.
-        parents: ids of the versions it was made from, or `model:NAME@N`, `dataset:NAME@N`.
+        parents: ids of the versions it was made from, or `model:NAME@N`, `dataset:NAME@N`; default: those that
+            `lineage` names and the hub has.
         licence: its terms, as people name them.
         card: a text about it; default the folder's README.md.
         by: id of the key that adds it.
@@ -100,7 +103,7 @@ def add(
                     facts,
                     text,
                     created_by=by,
-                    parents=contents.ids(hub, parents),
+                    parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
                 ),
             )
         return ModelVersion(made, contents.materialise(hub, made, place))
@@ -167,6 +170,48 @@ def delete(reference: str, database: Database | None = None) -> ModelVersion:
         rows.remove(hub, version)
         contents.discard(version)
         return _model(version)
+
+
+def download(reference: str, database: Database | None = None) -> Path:
+    """Bring a model's files to this machine: of the hub, or `org/name` of Hugging Face's, which then joins the hub.
+
+    Raises:
+        InputError: there is no such model.
+        JobError: its files cannot be brought here.
+    """
+    organisation, slash, name = reference.partition("/")
+    if not slash:
+        return resolve(reference, database)
+    source = from_hugging_face(reference)
+    added = add(name.lower(), source, {"base": reference, "origin": organisation}, database)
+    return added.path
+
+
+def tag(reference: str, name: str, database: Database | None = None) -> ModelVersion:
+    """Let a tag point at a version, wherever it pointed before.
+
+    Raises:
+        InputError: no such version, or an impossible tag.
+    """
+    check_tag(name)
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        return _model(rows.tag(hub, _find(hub, reference), name))
+
+
+def untag(reference: str, name: str, database: Database | None = None) -> ModelVersion:
+    """Remove a tag from the version it points at.
+
+    Raises:
+        InputError: no such version, or it has no such tag.
+    """
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        version = _find(hub, reference)
+        if name not in version.tags:
+            raise InputError(f"model {version.reference}: no tag {name!r}; it has: {', '.join(version.tags) or 'none'}")
+        rows.untag(hub, "model", version.name, name)
+        return _model(rows.get(hub, version.id))
 
 
 def check_is_model(path: Path) -> None:

@@ -72,6 +72,8 @@ def open_database(url: str | None = None) -> Database:
         engine = _engine(parsed)
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as fault:
         raise InputError(f"LOGLORE_DATABASE: {fault}; expected a URL such as sqlite:////var/lib/loglore.db") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise InputError(f"LOGLORE_DATABASE: {parsed.drivername}: expected SQLite or PostgreSQL")
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(engine)
     try:
@@ -98,7 +100,8 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, values: Mapping[st
     from sqlalchemy.dialects import postgresql, sqlite
 
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return bool(connection.execute(insert(table).values(values).on_conflict_do_nothing()).rowcount)
+    statement = insert(table).values(values).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(statement).first() is not None
 
 
 def _engine(url: sa.URL) -> sa.Engine:
@@ -160,13 +163,14 @@ def _migrate(engine: sa.Engine) -> None:
     if found is not None and found not in known:
         raise InputError(f"database {shown(engine.url)}: revision {found} is of a newer LogLore; this one knows {HEAD}")
     with engine.connect() as connection:
+        # Holds off a second process until this one is done, which then finds nothing left to do.
         if engine.dialect.name == "sqlite":
-            # Holds off a second process until this one is done, which then finds nothing left to do.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        elif engine.dialect.name == "postgresql":
+        else:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if _revision(connection) != HEAD:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
         connection.commit()
 
 

@@ -2,8 +2,8 @@
 
 What is referenced (by a version's file, a stored file, a part of an upload) is protected by foreign keys: no program
 can remove its row. What was put and is not referenced yet is held by its putter's `Holder` for a day, longer than any
-put takes. Storage follows the rows: an object is put after its row is there, and deleted in the transaction that removes
-the row (`hub.collect`), so that a putter of the same content waits for the one or finds the other.
+put takes. Storage follows the rows: an object is put after its row is there, and deleted in the transaction that
+removes the row (`hub.collect`), so that a putter of the same content waits for the one or finds the other.
 """
 
 import contextlib

@@ -80,7 +80,8 @@ class Folder:
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
             try:
-                link_or_copy(path, partial, link)
+                if not link_or_copy(path, partial, link) and sha256_of(partial) != sha256:
+                    raise JobError(f"{path}: it changed while it was read")
                 atomic.sync(partial)
                 partial.replace(target)
             finally:
@@ -188,17 +189,18 @@ class Bucket:
             raise UnavailableError(f"{self.url}: {fault}") from None
 
 
-def link_or_copy(source: Path, target: Path, link: bool) -> None:
-    """Make `target` a hard link to `source`, or a copy where that is not allowed or not possible."""
+def link_or_copy(source: Path, target: Path, link: bool) -> bool:
+    """Make `target` a hard link to `source`, or a copy where that is not allowed or not possible; whether a link."""
     if link:
         try:
             target.hardlink_to(source.resolve())
-            return
+            return True
         except OSError as fault:
             if fault.errno == errno.EEXIST:
                 raise
     check_room(target.parent, source.stat().st_size)
-    shutil.copy2(source, target)
+    shutil.copyfile(source, target)
+    return False
 
 
 def check_room(folder: Path, needed: int) -> None:
