@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, hub, logs, models, serving, synth
+from loglore.cli import data, evaluate, hub, jobs, logs, models, serving, synth
 from loglore.cli.output import AsJson, OutFolder, run_job, say
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.runs.tuning import tune
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(hub.app, name="hub")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
 app.add_typer(serving.sessions_app, name="sessions")
@@ -121,6 +122,7 @@ def export(spec: Annotated[Path, typer.Argument(help="Spec file (YAML).")], out:
 
 
 app.command("serve")(serving.serve)
+app.command("worker")(jobs.worker)
 
 
 @app.command()

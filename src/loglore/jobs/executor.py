@@ -1,16 +1,13 @@
 """What runs a job: a small protocol, so that the worker need not know whether it is a process here or elsewhere.
 
 A worker starts an `Attempt`, sends it a `pulse` with every heartbeat that the database took, and polls it. An attempt
-that gets no pulse for `LEASE_S` ends by itself: its claim may be another worker's by then.
+that gets no pulse for its lease ends by itself: its claim may be another worker's by then.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-ASK_AFTER_S = 30.0  # without a pulse: save and end
-LEASE_S = 45.0  # without a pulse: end at once; a worker counts as lost later than that
 
 # How an attempt ended. Other numbers are those of processes: a signal is negative.
 DONE, FAILED, BAD_INPUT, STOPPED, BUSY, DISK_FULL = range(6)
@@ -28,6 +25,7 @@ class Assignment:
         publish: name in the hub, None for none.
         home: folder of the job; its run folder is `run` in it.
         gpus: which GPUs it may see.
+        lease_s: without a pulse for two thirds of it the job saves and ends, for all of it at once.
     """
 
     job_id: str
@@ -37,6 +35,7 @@ class Assignment:
     publish: str | None
     home: Path
     gpus: Sequence[str]
+    lease_s: float
 
 
 class Attempt(Protocol):

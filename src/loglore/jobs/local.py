@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 
 from loglore.jobs import family
 from loglore.jobs.executor import Assignment
@@ -27,8 +28,8 @@ class LocalAttempt:
         home = assignment.home
         home.mkdir(parents=True, exist_ok=True)
         (home / "outcome.json").unlink(missing_ok=True)
-        asked = {"id": assignment.job_id, "kind": assignment.kind, "publish": assignment.publish}
-        files.write_json(home / ORDER, {**asked, "values": assignment.values})
+        asked = {**asdict(assignment), "home": str(home), "token": None}
+        files.write_json(home / ORDER, asked)
         environment = {
             **os.environ,
             family.MARK: self._mark,

@@ -16,7 +16,7 @@ from typing import Any
 
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.jobs import family
-from loglore.jobs.executor import ASK_AFTER_S, BAD_INPUT, BUSY, DISK_FULL, DONE, FAILED, LEASE_S, STOPPED
+from loglore.jobs.executor import BAD_INPUT, BUSY, DISK_FULL, DONE, FAILED, STOPPED
 from loglore.jobs.local import ORDER
 from loglore.runs import files
 from loglore.runs.tuning import tune
@@ -32,9 +32,9 @@ def main(home: Path) -> int:
     """Run the job; returns the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the worker's to pass on
-    threading.Thread(target=_watch, name="pulse", daemon=True).start()
-    tune()
     order = files.read_json(home / ORDER)
+    threading.Thread(target=_watch, args=(order["lease_s"],), name="pulse", daemon=True).start()
+    tune()
     try:
         _run(home, order)
     except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def _run(home: Path, order: dict[str, Any]) -> None:
     from loglore.jobs import runner
 
     with runner.locked(home / ".lock"):
-        runner.run_queued(order["id"], order["kind"], order["values"], order["publish"], home / "run", _say)
+        runner.run_queued(order["job_id"], order["kind"], order["values"], order["publish"], home / "run", _say)
 
 
 def _failed(home: Path, fault: Exception) -> int:
@@ -89,23 +89,24 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def _watch() -> None:
+def _watch(lease_s: float) -> None:
     """End the process when its pulses do.
 
     What counts is time that was watched: of a pause in which the whole machine stood still, one look.
     """
     silent, warned = 0.0, False
     while True:
-        ready, _, _ = select.select([0], [], [], LOOK_EVERY_S)
+        every = min(LOOK_EVERY_S, lease_s / 10)
+        ready, _, _ = select.select([0], [], [], every)
         if not ready:
-            silent += LOOK_EVERY_S
+            silent += every
         elif os.read(0, 4096):
             silent = 0.0
         else:
             _end("the worker is gone")
-        if silent >= LEASE_S:
+        if silent >= lease_s:
             _end("no sign of life from the worker")
-        elif silent >= ASK_AFTER_S and not warned:
+        elif silent >= lease_s * 2 / 3 and not warned:
             warned = True
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -6,6 +6,7 @@ Jobs are read with `store.jobs` and `store.events`, and stopped and resumed with
 """
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from loglore.errors import InputError
 from loglore.jobs import recipes
 from loglore.jobs.kinds import SPEC_VERSION, spec_class
 from loglore.jobs.recipes import REFERENCE, Recipe
-from loglore.store import audit, costs, events, jobs
+from loglore.store import audit, costs, events, jobs, requests
 from loglore.store.database import Database
 from loglore.store.events import Happening
 from loglore.store.jobs import Job
@@ -120,6 +121,17 @@ def submit_recipe(database: Database, recipe: Recipe, order: Order = Order()) ->
             detail = {"kind": row["kind"], "name": row["name"], "recipe": recipe_id}
             audit.note(connection, order.created_by, "job.create", row["id"], detail)
     return [jobs.find(database, row["id"]) for row in made]
+
+
+def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
+    """Forget a job that has ended or is paused, and remove its folder.
+
+    Raises:
+        InputError: no such job, it is queued or running, or another one that has not ended needs it.
+    """
+    job = requests.delete(database, job_id, actor)
+    shutil.rmtree(Path(job.folder).parent, ignore_errors=True)
+    return job
 
 
 def home_of(job_id: str) -> Path:

@@ -16,11 +16,19 @@ from typing import Any
 
 from loglore.errors import InputError, JobError
 from loglore.jobs.local import LocalExecutor
-from loglore.jobs.worker import Worker
+from loglore.jobs.worker import Patience, Worker
 from loglore.store.database import open_database
 
+PATIENT = Patience()
 
-def work(gpus: int | None = None, slots: int | None = None, until_idle: bool = False, until_eof: bool = False) -> None:
+
+def work(
+    gpus: int | None = None,
+    slots: int | None = None,
+    until_idle: bool = False,
+    until_eof: bool = False,
+    patience: Patience = PATIENT,
+) -> None:
     """Claim and run jobs until Ctrl-C or SIGTERM.
 
     Args:
@@ -28,6 +36,7 @@ def work(gpus: int | None = None, slots: int | None = None, until_idle: bool = F
         slots: most jobs at once; None for one a GPU, at least one.
         until_idle: end when no job can be claimed.
         until_eof: end when standard input does.
+        patience: the worker's times.
 
     Raises:
         InputError: the database cannot be used, or more GPUs are wanted than there are.
@@ -35,7 +44,7 @@ def work(gpus: int | None = None, slots: int | None = None, until_idle: bool = F
     names = gpus_here(gpus)
     stop = threading.Event()
     with contextlib.closing(open_database()) as database:
-        worker = Worker(database, LocalExecutor(), names, slots or max(1, len(names)), _say)
+        worker = Worker(database, LocalExecutor(), names, slots or max(1, len(names)), _say, patience)
         with _stopping(stop, worker.hurry):
             if until_eof:
                 threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()

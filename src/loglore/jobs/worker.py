@@ -3,7 +3,7 @@
     every look:  heartbeats → what ended → new lines of run folders → workers that are gone → claims
 
 One thread, one loop. Whatever the database refuses is tried again with the next look: a job goes on meanwhile, and ends
-at a checkpoint when its claim cannot be kept (`executor.LEASE_S`). What counts as long is time in which this process
+at a checkpoint when its claim cannot be kept (`Patience.lease_s`). What counts as long is time in which this process
 looked; a machine that stood still for an hour lost nothing by it, and a clock that is set back does not matter.
 """
 
@@ -23,7 +23,6 @@ from loglore.jobs.executor import (
     DISK_FULL,
     DONE,
     FAILED,
-    LEASE_S,
     STOPPED,
     Assignment,
     Attempt,
@@ -36,19 +35,28 @@ from loglore.store.claims import Claim, Outcome, Running
 from loglore.store.database import Database
 
 Say = Callable[[str], None]
-RETRY_S = 5.0  # before a second attempt; doubled with every further one
 LONGEST_RETRY_S = 300.0
 AGAIN_EVERY_S = 3.0  # a wish to stop is repeated: it may have come before the job listened
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: between looks and heartbeats; until a worker without heartbeat is lost; for a job to save and end."""
+    """Seconds.
+
+    Attributes:
+        look_s: between looks at everything. beat_s: between heartbeats.
+        lease_s: for which a job goes on without one.
+        lost_s: after which a worker without heartbeat is lost; longer than the lease.
+        save_s: for a job to save and end.
+        retry_s: before a second attempt; doubled with every further one.
+    """
 
     look_s: float = 0.3
     beat_s: float = 2.0
-    lost_s: float = LEASE_S + 15.0
+    lease_s: float = 45.0
+    lost_s: float = 60.0
     save_s: float = 120.0
+    retry_s: float = 5.0
 
 
 @dataclass
@@ -196,7 +204,7 @@ class Worker:
     def _end_expired(self) -> None:
         """End what could not be kept alive for long: others may claim it soon."""
         for held in self._held:
-            if time.monotonic() - held.beaten > LEASE_S and held.attempt.poll() is None:
+            if time.monotonic() - held.beaten > self.patience.lease_s and held.attempt.poll() is None:
                 self._tell(held, "interrupted: the database did not answer")
                 held.attempt.kill()
 
@@ -212,7 +220,7 @@ class Worker:
         if code is None:
             return False
         self._index(held, once=False)
-        outcome = outcome_of(held, code, time.time())
+        outcome = outcome_of(held, code, time.time(), self.patience.retry_s)
         left = held.billed * (time.monotonic() - held.beaten)
         claims.beat(self.database, held.claim, time.time(), left)
         held.beaten = time.monotonic()
@@ -275,7 +283,7 @@ class Worker:
         try:
             attempt = self.executor.start(self._assignment(claim, gpus))
         except (InputError, OSError) as fault:
-            claims.end(self.database, claim, _not_started(fault), time.time())
+            claims.end(self.database, claim, _not_started(fault, self.patience.retry_s), time.time())
             self.say(f"{job.id}: {fault}")
             return True
         marks = claims.indexed(self.database, job.id)
@@ -291,7 +299,9 @@ class Worker:
                 f"its spec has version {job.spec_version}, of a newer LogLore; this one knows {SPEC_VERSION}"
             )
         values = queue.resolved(self.database, job)
-        return Assignment(job.id, claim.token, job.kind, values, job.publish, Path(job.folder).parent, gpus)
+        return Assignment(
+            job.id, claim.token, job.kind, values, job.publish, Path(job.folder).parent, gpus, self.patience.lease_s
+        )
 
 
 def over_budget(database: Database, price: float) -> str | None:
@@ -304,12 +314,12 @@ def over_budget(database: Database, price: float) -> str | None:
     return f"the budget of {month} is spent: ${spent:,.2f} of ${budget:,.2f}" if spent >= budget else None
 
 
-def outcome_of(held: Held, code: int, now: float) -> Outcome:
+def outcome_of(held: Held, code: int, now: float, retry_s: float) -> Outcome:
     """What an attempt's exit status, and what the job left behind, mean for the job."""
     job = held.claim.job
     home = Path(job.folder).parent
     if code == DONE:
-        return _succeeded(held, now)
+        return _succeeded(held, now, retry_s)
     if held.told is not None:
         return held.outcome or Outcome("stopped", note=held.told)
     message = (
@@ -320,24 +330,24 @@ def outcome_of(held: Held, code: int, now: float) -> Outcome:
     if code == STOPPED:
         return Outcome("stopped", note="interrupted")
     if code == BUSY:
-        return Outcome("stopped", note=message, not_before=now + RETRY_S)
+        return Outcome("stopped", note=message, not_before=now + retry_s)
     if code == DISK_FULL:
         return Outcome("held", code="disk_full", message=message, note="disk full")
     reason = "job_failed" if code == FAILED else "crashed"
-    return Outcome("again", code=reason, message=message, not_before=_next(job.attempts, now))
+    return Outcome("again", code=reason, message=message, not_before=now + _wait(job.attempts, retry_s))
 
 
-def _succeeded(held: Held, now: float) -> Outcome:
+def _succeeded(held: Held, now: float, retry_s: float) -> Outcome:
     job = held.claim.job
     report: dict[str, Any] = files.read_json(Path(job.folder) / "report.json")
     if report.get("unfinished") and job.attempts < job.max_attempts:
         message = "not all of it could be done"
-        return Outcome("again", code="unfinished", message=message, not_before=_next(job.attempts, now))
+        return Outcome("again", code="unfinished", message=message, not_before=now + _wait(job.attempts, retry_s))
     return Outcome("succeeded", report)
 
 
-def _next(attempts: int, now: float) -> float:
-    return now + min(RETRY_S * 2.0 ** (attempts - 1), LONGEST_RETRY_S)
+def _wait(attempts: int, retry_s: float) -> float:
+    return min(retry_s * 2.0 ** (attempts - 1), LONGEST_RETRY_S)
 
 
 def _message(home: Path) -> str:
@@ -346,11 +356,11 @@ def _message(home: Path) -> str:
     return str(files.read_json(path)["message"]) if path.exists() else ""
 
 
-def _not_started(fault: InputError | OSError) -> Outcome:
+def _not_started(fault: InputError | OSError, retry_s: float) -> Outcome:
     from loglore.errors import is_full_disk
 
     if is_full_disk(fault):
         return Outcome("held", code="disk_full", message=f"disk full: {fault}", note="disk full")
     if isinstance(fault, InputError):
         return Outcome("failed", code="invalid_input", message=str(fault))
-    return Outcome("again", code="job_failed", message=str(fault), not_before=time.time() + RETRY_S)
+    return Outcome("again", code="job_failed", message=str(fault), not_before=time.time() + retry_s)
