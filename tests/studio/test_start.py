@@ -59,7 +59,8 @@ def test_both_answer_and_both_end(tmp_path: Path, ending: signal.Signals) -> Non
         assert httpx2.get(page).status_code == 200
         assert "none yet: make quickstart" in lines[2]
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) == 2
+        assert len(children) == 3
+        assert sum("admin key, shown this once" in line for line in lines) == 1
         process.send_signal(ending)
         _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive

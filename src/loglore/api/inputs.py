@@ -34,6 +34,7 @@ PURPOSES = ("fine-tune", "evals")
 MODEL_FIELDS = ("model", "adapter", "gguf", "tokenizer")
 # Environment variables that an endpoint's key may come from: else a caller could have any secret of the server sent.
 KEY_NAMES = re.compile(r"LOGLORE_ENDPOINT_KEY(_[A-Z0-9_]+)?")
+ENDPOINTS = ("endpoint", "teacher")
 UNSAFE = {
     "allow_pickle": "weights that are pickles can run code",
     "trust_remote_code": "code that comes with a model is not run for callers of an API",
@@ -64,7 +65,7 @@ def model(database: Database, reference: str, named: Named, param: str = "model"
         found = models.find(name, database)
         named.versions.append(found.row.id)
         # By number: a name alone could be a file in the server's working directory.
-        return models.resolve(found.row.reference, database)
+        return _one_file(models.resolve(found.row.reference, database))
     except InputError as fault:
         raise ApiError(404, f"{param}: {fault}", "model_not_found", param) from None
 
@@ -135,14 +136,13 @@ def spec(database: Database, kind: str, values: Mapping[str, Any], logs: Path | 
     """
     fields = spec_class(kind, "kind").model_fields
     found: dict[str, Any] = {}
+    for key in ENDPOINTS:
+        check_endpoints(values.get(key), f"spec.{key}")
     for key, value in values.items():
         if key in UNSAFE and value:
             raise ApiError(400, f"spec.{key}: not through the API: {UNSAFE[key]}", "not_allowed", f"spec.{key}")
         annotation = str(fields[key].annotation) if key in fields else ""
-        if key in ("endpoint", "teacher"):
-            check_endpoints(value, f"spec.{key}")
-            found[key] = value
-        elif "Path" in annotation or (key == "model" and kind == "import"):
+        if key not in ENDPOINTS and ("Path" in annotation or (key == "model" and kind == "import")):
             found[key] = _named(database, key, value, logs, named)
         else:
             found[key] = value
@@ -187,6 +187,12 @@ def _named(database: Database, key: str, value: Any, logs: Path | None, named: N
     if text.startswith("model:") or (key in MODEL_FIELDS and not text.startswith("dataset:")):
         return str(model(database, text, named, param))
     return str(rows(database, text, named, param))
+
+
+def _one_file(folder: Path) -> Path:
+    """The GGUF file of a version that is nothing else, else the folder."""
+    found = list(folder.glob("*.gguf")) if not (folder / "config.json").exists() else []
+    return found[0] if len(found) == 1 else folder
 
 
 def _dataset(database: Database, reference: str, named: Named, param: str) -> Path:

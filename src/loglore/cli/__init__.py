@@ -131,11 +131,12 @@ def studio(
     host: Annotated[str, typer.Option(help="Address to bind; loopback only.")] = "127.0.0.1",
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
+    worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
 ) -> None:
-    """Start the web portal and its API: runs, models, and a chat about logs; Ctrl-C stops both."""
+    """Start the web portal, its API and a worker; Ctrl-C stops all, and running jobs go on at the next start."""
     from loglore.studio.start import start
 
-    start(host, port, runs, logs)
+    start(host, port, runs, logs, worker=worker)
 
 
 @app.command()

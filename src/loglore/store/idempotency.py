@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from loglore.store.database import Database
+from loglore.store.database import Database, insert_if_new
 from loglore.store.schema import METADATA
 
 LIFE_S = 86_400.0
@@ -62,12 +62,8 @@ def reserve(database: Database, caller: str, key: str, request: str) -> Reservat
         row: dict[str, Any] = {
             "caller": caller, "key": key, "request": request, "reserved": secrets.token_hex(12), "created": now,
         }  # fmt: skip
-        try:
-            with connection.begin_nested():
-                connection.execute(IDEMPOTENCY.insert().values(row))
+        if insert_if_new(connection, IDEMPOTENCY, row):
             return Reservation(caller, key, request, row["reserved"], None, None, True)
-        except sa.exc.IntegrityError:
-            pass
         this = _this(caller, key)
         found = connection.execute(IDEMPOTENCY.select().where(this)).mappings().one()
         stale = sa.and_(this, IDEMPOTENCY.c.status.is_(None), IDEMPOTENCY.c.created < now - PENDING_S)
