@@ -1,8 +1,8 @@
 """A file of 5 GB uploaded in parts and interrupted twice: the same hash at the end, and memory that stays flat.
 
-Parts are sent as the API's handler sends them, through `hub.files.add_part`, by a process that is killed (SIGKILL) in the
-middle of a part twice; the next one asks which parts are there and goes on. The oracle is hashlib over the same bytes in
-one go. Memory is the peak of the sending process, against that of an upload of one part.
+Parts are sent as the API's handler sends them, through `hub.files.add_part`, by a process that is killed (SIGKILL) in
+the middle of a part twice; the next one asks which parts are there and goes on. The oracle is hashlib over the same
+bytes in one go. Memory is the peak of the sending process, against that of an upload of one part.
 
     python bench/bench_upload.py [--gigabytes 5] [--storage FOLDER or s3://…]
 """
@@ -90,13 +90,9 @@ def main() -> None:
             for chunk in chunks(number, block.read_bytes()):
                 whole.update(chunk)
         hashing = time.perf_counter() - started
-    size = parts * PART
-    print(
-        f"{size:,} bytes in {parts} parts, killed twice: {large['seconds']:.1f} s, of which {large['complete_s']:.1f} s "
-    )
-    print(
-        f"to put the parts together; {size / 1e6 / float(str(large['seconds'])):,.0f} MB/s; hashing alone {hashing:.1f} s"
-    )
+    size, seconds, together = parts * PART, float(str(large["seconds"])), float(str(large["complete_s"]))
+    print(f"{size:,} bytes in {parts} parts, killed twice: {seconds:.1f} s, {size / 1e6 / seconds:.0f} MB/s")
+    print(f"of which {together:.1f} s to put the parts together; hashing them in one go takes {hashing:.1f} s")
     print(f"same hash: {large['sha256'] == whole.hexdigest()}")
     print(f"peak memory: {large['peak_mib']} MiB; for one part of 64 MiB: {small['peak_mib']} MiB")
 

@@ -23,6 +23,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_home_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test does not say: the data folder and database of the user who runs the tests are not its."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGLORE_HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("LOGLORE_DATABASE", "LOGLORE_STORAGE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder: Llama, 2 layers, width 64, 512 tokens, random weights in float32."""
