@@ -132,7 +132,7 @@ def studio(
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
 ) -> None:
-    """Start the web portal and its API: runs, models, and a chat about logs; Ctrl-C stops both."""
+    """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
     start(host, port, runs, logs)
