@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loglore.errors import InputError
+from loglore.hub import datasets
 from loglore.jobs import queue, recipes
 from loglore.jobs.queue import BudgetError, Order, submit
 from loglore.store import audit, claims, costs, events, jobs, requests
@@ -262,3 +263,24 @@ def test_deleting(database: Database, short: dict[str, Any]) -> None:
     requests.delete(database, first.id)
     with pytest.raises(InputError, match="no such id"):
         events.events(database, first.id)
+
+
+def test_names_of_the_hub_are_pinned_and_held_until_the_job_ends(
+    database: Database, short: dict[str, Any], tmp_path: Path
+) -> None:
+    first = datasets.add(database, "incidents", tmp_path / "rows.jsonl")
+    job = submit(database, "prepare", {**short, "rows": "incidents"})
+    assert job.spec["rows"] == "incidents@1"
+    assert queue.parents_of(database, job) == [first.id]
+    with pytest.raises(InputError, match=job.id):
+        datasets.delete(database, "incidents@1")
+    requests.cancel(database, job.id)
+    datasets.delete(database, "incidents@1")
+
+
+def test_what_needs_a_published_version_has_it_as_parent(database: Database, short: dict[str, Any]) -> None:
+    first = submit(database, "prepare", short, Order(publish="a"))
+    second = submit(database, "prepare", {"rows": f"${{{first.id}.train}}"})
+    report = {"outputs": {}, "job": {"published": "a@1", "datasets": {"train": "a@1"}}}
+    finish(database, taken(database), Outcome("succeeded", report))
+    assert queue.parents_of(database, second) == ["dataset:a@1"]

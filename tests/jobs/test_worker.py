@@ -11,6 +11,7 @@ import pytest
 from support_gate import Gate
 from support_workers import kill, pid_of, processes_of, until, until_state, work_off, worker
 
+from loglore.hub import datasets
 from loglore.jobs import family, queue
 from loglore.jobs.executor import Assignment
 from loglore.jobs.local import LocalExecutor
@@ -32,14 +33,24 @@ def told(database: Database, job: Job) -> list[str]:
 
 
 def test_jobs_are_done_in_order_with_what_they_need(database: Database, short: dict[str, Any], tmp_path: Path) -> None:
-    first = submit(database, "prepare", short)
-    second = submit(database, "prepare", {"rows": f"${{{first.id}.train}}", "validation_share": 0})
+    first = submit(database, "prepare", short, Order(publish="clean"))
+    second = submit(
+        database, "prepare", {"rows": f"${{{first.id}.train}}", "validation_share": 0}, Order(publish="again")
+    )
     broken = submit(database, "prepare", {**short, "rows": str(tmp_path / "bad.jsonl")} | _bad(tmp_path))
     work_off(tmp_path)
     done = jobs.find(database, second.id)
     assert done.state == "succeeded" and done.report is not None and done.report["rows"]["train"] == 2
     assert files.read_json(Path(done.folder) / "report.json") == done.report
     assert "prepared: train 2, validation 0" in told(database, second)
+    assert done.report["job"]["published"] == "again@1"
+    made = datasets.find(database, "clean@1")
+    assert datasets.find(database, "again").parents == (made.id,)
+    assert made.facts["origin"]["job"] == first.id
+    # A dataset's name is a job's input as well as a path.
+    named = submit(database, "prepare", {"rows": "clean", "validation_share": 0})
+    work_off(tmp_path)
+    assert jobs.find(database, named.id).state == "succeeded"
     failed = jobs.find(database, broken.id)
     assert (failed.state, failed.error_code, failed.attempts) == ("failed", "invalid_input", 1)
     assert failed.error is not None and "bad.jsonl" in failed.error
@@ -229,21 +240,24 @@ def test_training_goes_on_from_its_checkpoint(database: Database, tiny_model: Pa
         until(lambda: _steps(database, job) >= saved + 3)
         second.end(signal.SIGKILL)
         until(lambda: not processes_of(job))
-    starts = [
-        event.data for event in events.events(database, job.id, limit=1000) if event.message.startswith("planned")
-    ]
-    assert len(starts) == 2
-    before = _steps(database, job)
     with worker(tmp_path) as third:
+        until(lambda: len(_done(job)) == 3)
+        # After the kill it went on from the checkpoint, not from the beginning.
+        first_start, *later = _done(job)
+        assert first_start == 0 and later[0] == later[1] > 0
+        before = _steps(database, job)
         until(lambda: _steps(database, job) > before)
-        # After the kill it went on from the checkpoint, not from the beginning: its metrics were cut back to there.
-        done = [row["done"] for row in files.read_jsonl_log(Path(job.folder) / "events.jsonl") if "done" in row]
-        assert done[0] == 0 and done[1] == done[2] > 0
         requests.cancel(database, job.id)
         until_state(database, job, "cancelled")
         assert third.end() == 0
     numbers = [event.data["step"] for event in events.events(database, job.id, limit=5000) if event.type == "metrics"]
     assert numbers == sorted(set(numbers))
+
+
+def _done(job: Job) -> list[int]:
+    """Tokens that were done already, at each start of the training."""
+    rows = files.read_jsonl_log(Path(job.folder) / "events.jsonl")
+    return [row["done"] for row in rows if "done" in row]
 
 
 def _steps(database: Database, job: Job) -> int:

@@ -133,7 +133,7 @@ def studio(
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
     worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
 ) -> None:
-    """Start the web portal, its API and a worker; Ctrl-C stops all, and running jobs go on at the next start."""
+    """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
     start(host, port, runs, logs, worker=worker)

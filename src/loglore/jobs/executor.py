@@ -23,6 +23,8 @@ class Assignment:
         kind: of the job.
         values: of its spec, references filled in.
         publish: name in the hub, None for none.
+        parents: versions of the hub that the job reads.
+        by: id of the key that queued it.
         home: folder of the job; its run folder is `run` in it.
         gpus: which GPUs it may see.
         lease_s: without a pulse for two thirds of it the job saves and ends, for all of it at once.
@@ -33,6 +35,8 @@ class Assignment:
     kind: str
     values: dict[str, Any]
     publish: str | None
+    parents: Sequence[str]
+    by: str | None
     home: Path
     gpus: Sequence[str]
     lease_s: float

@@ -55,9 +55,13 @@ def _interrupt(*_: Any) -> None:
 
 def _run(home: Path, order: dict[str, Any]) -> None:
     from loglore.jobs import runner
+    from loglore.jobs.recipes import Job
 
+    job = Job(
+        order["job_id"], order["kind"], order["values"], order["publish"], {}, tuple(order["parents"]), order["by"]
+    )
     with runner.locked(home / ".lock"):
-        runner.run_queued(order["job_id"], order["kind"], order["values"], order["publish"], home / "run", _say)
+        runner.run_queued(job, home / "run", _say)
 
 
 def _failed(home: Path, fault: Exception) -> int:

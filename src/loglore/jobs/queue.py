@@ -15,10 +15,12 @@ from typing import Any
 
 from loglore import settings
 from loglore.errors import InputError
+from loglore.hub.place import NAME
 from loglore.jobs import recipes
 from loglore.jobs.kinds import SPEC_VERSION, spec_class
 from loglore.jobs.recipes import REFERENCE, Recipe
-from loglore.store import audit, costs, events, jobs, requests
+from loglore.models.job import EMBEDDED
+from loglore.store import audit, costs, events, jobs, requests, uses, versions
 from loglore.store.database import Database
 from loglore.store.events import Happening
 from loglore.store.jobs import Job
@@ -82,9 +84,11 @@ def submit(
     """
     _check_order(order)
     job_id = job_id or jobs.new_id(kind)
-    row = _row(kind, values, order, job_id, beside or Path())
+    pins = _Pins(database)
+    row = _row(kind, values, order, job_id, beside or Path(), pins)
     refuse_over_budget(database, row["price"], order.gpus if order.gpus is not None or kind in ON_GPUS else 0)
     needs = [*order.depends_on, *_referred(row["spec"])]
+    uses.hold(database, job_id, pins.versions)
     with database.begin() as connection:
         number = jobs.insert(connection, row, needs)
         events.append(connection, number, [Happening(row["created"], "job queued")])
@@ -109,18 +113,20 @@ def submit_recipe(database: Database, recipe: Recipe, order: Order = Order()) ->
             order.metadata, job.publish, recipe_id,
         )  # fmt: skip
         try:
-            made.append(_row(job.kind, values, own, ids[job.name], recipe.path.parent))
+            pins = _Pins(database)
+            made.append((_row(job.kind, values, own, ids[job.name], recipe.path.parent, pins), pins.versions))
         except InputError as fault:
             raise InputError(f"{recipe.path}: job {job.name}: {fault}") from None
-    for row in made:
+    for row, held in made:
         refuse_over_budget(database, row["price"], row["gpus"])
+        uses.hold(database, row["id"], held)
     with database.begin() as connection:
-        for row in made:
+        for row, _ in made:
             number = jobs.insert(connection, row, [*order.depends_on, *_referred(row["spec"])])
             events.append(connection, number, [Happening(row["created"], "job queued")])
             detail = {"kind": row["kind"], "name": row["name"], "recipe": recipe_id}
             audit.note(connection, order.created_by, "job.create", row["id"], detail)
-    return [jobs.find(database, row["id"]) for row in made]
+    return [jobs.find(database, row["id"]) for row, _ in made]
 
 
 def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
@@ -160,6 +166,17 @@ def resolved(database: Database, job: Job) -> dict[str, Any]:
     return {key: recipes.filled(value, outputs, f"job {job.id}") for key, value in job.spec.items()}
 
 
+def parents_of(database: Database, job: Job) -> list[str]:
+    """Versions of the hub that a job reads: those held for it, and what the jobs it needs have published."""
+    found = uses.versions_of(database, job.id)
+    for needed in job.needs:
+        made = (jobs.find(database, needed).report or {}).get("job", {})
+        if "published" in made and "datasets" not in made:
+            found.append(f"model:{made['published']}")
+        found += [f"dataset:{reference}" for reference in made.get("datasets", {}).values()]
+    return found
+
+
 def refuse_over_budget(database: Database, price: float, gpus: int | None) -> None:
     """Refuse what costs money once the month's budget is spent.
 
@@ -175,8 +192,28 @@ def refuse_over_budget(database: Database, price: float, gpus: int | None) -> No
         raise BudgetError(f"the budget of {month} is spent: ${spent:,.2f} of ${budget:,.2f}")
 
 
-def _row(kind: str, values: Mapping[str, Any], order: Order, job_id: str, beside: Path) -> dict[str, Any]:
-    found = recipes.placed(kind, values, beside)
+class _Pins:
+    """Names of the hub in a spec, each pinned to the version that it stands for now; `versions` are their ids."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.versions: list[str] = []
+
+    def __call__(self, key: str, value: str) -> str | None:
+        """The reference `NAME@N` of a model or dataset; the embedded model and those of another hub as they are."""
+        what: versions.Kind = "model" if key == "model" else "dataset"
+        name = value.partition("@")[0]
+        if not NAME.fullmatch(name):
+            return value if key == "model" and recipes.HUGGING_FACE.fullmatch(value) else None
+        if not versions.versions(self._database, what, name):
+            return value if key == "model" and value == EMBEDDED else None
+        found = versions.find(self._database, what, value)
+        self.versions.append(found.id)
+        return found.reference
+
+
+def _row(kind: str, values: Mapping[str, Any], order: Order, job_id: str, beside: Path, pins: _Pins) -> dict[str, Any]:
+    found = recipes.placed(kind, values, beside, pins)
     spec_class(kind, "job").parse(found, kind)
     home = settings.load()
     price = found.get("price_per_gpu_hour")

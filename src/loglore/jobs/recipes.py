@@ -11,7 +11,7 @@ token counts and hardware for the plan) is used when model or data are not on th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,18 @@ HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a recipe: its spec still has references."""
+    """One job of a recipe: its spec still has references.
+
+    parents: versions of the hub that it reads; by: id of the key that wants it. Both go into what it publishes.
+    """
 
     name: str
     kind: str
     values: dict[str, Any]
     publish: str | None
     declared: dict[str, Any]
+    parents: tuple[str, ...] = ()
+    by: str | None = None
 
     def references(self) -> list[tuple[str, str]]:
         """(job, output) pairs that this job's spec refers to."""
@@ -77,15 +82,24 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
         key: _resolved(value, recipe, outputs, _takes_paths(fields[key].annotation) if key in fields else False)
         for key, value in job.values.items()
     }
-    if isinstance(found.get("model"), str) and _takes_paths(fields["model"].annotation):
-        found["model"] = _model(found["model"])
+    for key, value in found.items():
+        if isinstance(value, str) and key in fields and _takes_paths(fields[key].annotation):
+            found[key] = _model(value) if key == "model" else _rows(value)
     return found
 
 
-def placed(kind: str, values: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+def placed(
+    kind: str, values: Mapping[str, Any], beside: Path, named: Callable[[str, str], str | None]
+) -> dict[str, Any]:
     """The values of a spec with absolute paths: a relative one is looked up in `beside`, then the working directory.
 
-    References, names of models and patterns of file names stay as they are.
+    References and patterns of file names stay as they are.
+
+    Args:
+        kind: of the job.
+        values: of its spec.
+        beside: folder for relative paths.
+        named: what stands for a value (by its key) that is no path: a version of the hub; None when it is nothing.
 
     Raises:
         InputError: an unknown kind or key, or a file that does not exist; names the key.
@@ -95,24 +109,25 @@ def placed(kind: str, values: Mapping[str, Any], beside: Path) -> dict[str, Any]
         if key not in fields:
             raise InputError(unknown_key(key, list(fields)))
     return {
-        key: _placed(value, key, beside) if key == "model" or _takes_paths(fields[key].annotation) else value
+        key: _placed(value, key, beside, named) if key == "model" or _takes_paths(fields[key].annotation) else value
         for key, value in values.items()
     }
 
 
-def _placed(value: Any, key: str, beside: Path) -> Any:
+def _placed(value: Any, key: str, beside: Path, named: Callable[[str, str], str | None]) -> Any:
     if isinstance(value, dict):
-        return {name: _placed(part, key, beside) for name, part in value.items()}
+        return {name: _placed(part, key, beside, named) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_placed(part, key, beside) for part in value]
+        return [_placed(part, key, beside, named) for part in value]
     if not isinstance(value, (str, Path)) or REFERENCE.search(str(value)):
         return value
     for path in (beside / value, Path(value)):
         if path.exists() or GLOB.search(str(value)):
             return str(path.absolute())
-    if key == "model":
-        return str(value)
-    raise InputError(f"`{key}`: {value}: no such file or folder")
+    found = named(key, str(value))
+    if found is None:
+        raise InputError(f"`{key}`: {value}: no such file or folder")
+    return found
 
 
 def filled(value: Any, outputs: Mapping[str, Mapping[str, Path]], where: str) -> Any:
@@ -146,6 +161,18 @@ def _model(value: str) -> str:
         return str(from_hugging_face(value))
     name = value.partition("@")[0]
     return str(models.resolve(value)) if models.NAME.fullmatch(name) and models.versions(name) else value
+
+
+def _rows(value: str) -> str:
+    """A path as it is; else the file of the dataset `name` or `name@version` in our hub."""
+    from loglore.hub import datasets
+    from loglore.hub.place import NAME, opened
+
+    name = value.partition("@")[0]
+    if Path(value).exists() or not NAME.fullmatch(name):
+        return value
+    with opened(None) as database:
+        return str(datasets.materialise(database, value)) if datasets.versions(database, name) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -17,8 +17,7 @@ from typing import Any
 
 from loglore import __version__
 from loglore.errors import InputError, JobError
-from loglore.hub import models as hub
-from loglore.jobs import recipes
+from loglore.jobs import publishing, recipes
 from loglore.jobs.kinds import function, spec_class
 from loglore.jobs.recipes import Job, Recipe
 from loglore.runs import fingerprint
@@ -83,16 +82,13 @@ def run_values(
     return report
 
 
-def run_queued(
-    job_id: str, kind: str, values: Mapping[str, Any], publish: str | None, folder: Path, say: Say
-) -> dict[str, Any]:
+def run_queued(job: Job, folder: Path, say: Say) -> dict[str, Any]:
     """Run one job of the queue in its run folder, its references filled in; the caller holds the folder's lock.
 
     Raises:
         InputError, JobError: as `run`.
     """
-    job = Job(job_id, kind, dict(values), publish, {})
-    report = _run_job(job, Recipe(kind, folder, (job,)), folder, {}, say, None)
+    report = _run_job(job, Recipe(job.kind, folder, (job,)), folder, {}, say, None)
     assert report is not None  # it refers to no other job
     return report
 
@@ -131,7 +127,7 @@ def _run_job(
     report["job"]["peak_memory"] = peak_memory(context)
     report["job"]["version"] = __version__
     if job.publish:
-        report["job"]["published"] = _publish(job, context.path, report)
+        report["job"] |= publishing.publish(job, _output_paths(context.path, report), report)
     context.finish(report)
     (context.path / RESULT).unlink(missing_ok=True)
     context.event("job finished", seconds=round(seconds, 1))
@@ -199,16 +195,6 @@ def _clear_if_other(folder: Path, mark: str) -> None:
 
 def _output_paths(folder: Path, report: dict[str, Any]) -> dict[str, Path]:
     return {"run": folder, **{name: folder / path for name, path in report["outputs"].items()}}
-
-
-def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
-    outputs = _output_paths(folder, report)
-    if "model" not in outputs:
-        raise InputError(f"job {job.name}: `publish` needs an output `model`; outputs: {', '.join(report['outputs'])}")
-    version = hub.add(
-        str(job.publish), outputs["model"], {"job": job.name, "kind": job.kind, **report.get("lineage", {})}
-    )
-    return f"{version.name}@{version.version}"
 
 
 @contextlib.contextmanager

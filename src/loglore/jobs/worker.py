@@ -298,9 +298,17 @@ class Worker:
             raise InputError(
                 f"its spec has version {job.spec_version}, of a newer LogLore; this one knows {SPEC_VERSION}"
             )
-        values = queue.resolved(self.database, job)
         return Assignment(
-            job.id, claim.token, job.kind, values, job.publish, Path(job.folder).parent, gpus, self.patience.lease_s
+            job_id=job.id,
+            token=claim.token,
+            kind=job.kind,
+            values=queue.resolved(self.database, job),
+            publish=job.publish,
+            parents=queue.parents_of(self.database, job),
+            by=job.created_by,
+            home=Path(job.folder).parent,
+            gpus=gpus,
+            lease_s=self.patience.lease_s,
         )
 
 

@@ -15,6 +15,7 @@ from loglore.store import costs, events
 from loglore.store.database import Database
 from loglore.store.events import Happening
 from loglore.store.jobs import DEPENDENCIES, ENDED, JOBS, SHOWN, Job, State, Wanted, rows
+from loglore.store.uses import USES
 
 LONGEST_WAIT_S = 600.0  # a job that would wait longer was queued by a clock that has gone back since
 LEFT = {"worker": None, "claim": None, "heartbeat": None, "wanted": "run"}
@@ -192,9 +193,16 @@ def _end(connection: sa.Connection, where: sa.Update, number: int, outcome: Outc
     events.append(connection, number, [Happening(now, said, level)])
     if state in ENDED:
         connection.execute(JOBS.update().where(JOBS.c.number == number).values(ended=now))
+        let_go(connection, number)
     if state in ("failed", "cancelled"):
         cancel_dependents(connection, number, now)
     return state
+
+
+def let_go(connection: sa.Connection, number: int) -> None:
+    """Release what was held for a job, by number, that has ended."""
+    holder = sa.select(JOBS.c.id).where(JOBS.c.number == number).scalar_subquery()
+    connection.execute(USES.delete().where(USES.c.holder == holder))
 
 
 def cancel_dependents(connection: sa.Connection, number: int, now: float) -> None:
@@ -210,4 +218,5 @@ def cancel_dependents(connection: sa.Connection, number: int, now: float) -> Non
     )
     for each in cancelled.scalars().all():
         events.append(connection, each, [Happening(now, f"job cancelled: {message}", "warn")])
+        let_go(connection, each)
         cancel_dependents(connection, each, now)

@@ -29,6 +29,7 @@ def cancel(database: Database, job_id: str, actor: str | None = None) -> Job:
         values = {"state": "cancelled", "ended": now, "note": "", "error_code": None, "error": None}
         if _change(connection, job, ("queued", "paused"), "run", values):
             events.append(connection, job.number, [Happening(now, "job cancelled")])
+            claims.let_go(connection, job.number)
             claims.cancel_dependents(connection, job.number, now)
         elif _change(connection, job, ("running",), None, {"wanted": "cancel"}):
             events.append(connection, job.number, [Happening(now, "cancellation requested")])

@@ -66,3 +66,10 @@ def holders(database: Database, version_id: str | None = None, file_id: str | No
     with database.begin() as connection:
         query = sa.select(USES.c.holder).where(column == value).distinct().order_by(USES.c.holder)
         return list(connection.execute(query).scalars())
+
+
+def versions_of(database: Database, holder: str) -> list[str]:
+    """Ids of the versions that `holder` holds."""
+    query = sa.select(USES.c.version_id).where(USES.c.holder == holder, USES.c.version_id.is_not(None))
+    with database.begin() as connection:
+        return list(connection.execute(query.order_by(USES.c.id)).scalars())

@@ -1,9 +1,9 @@
-"""`loglore studio`: the API, a worker and the pages as processes on loopback, started and stopped together.
+"""`loglore studio`: the API, a worker and the pages as three processes on loopback, started and stopped together.
 
 Processes of their own, so that a page that works hard cannot delay the API, and so that none outlives this one: each
-ends when its standard input does, and that pipe closes with this process, however it ends. A worker that is stopped lets
-running jobs save a checkpoint; they go on at the next start. Without `worker` another one, started by hand or by
-systemd, does the jobs, and they outlive the studio.
+ends when its standard input does, and that pipe closes with this process, however it ends. The worker then lets running
+jobs save a checkpoint; they go on at the next start. Each can also run alone: see `deploy/`; jobs of a worker that runs
+alone outlive the studio.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ PACKAGES = ("fastapi", "uvicorn", "multipart", "streamlit", "httpx2")
 BAD_INPUT = 2  # exit status of a process that was started with a wrong argument
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
-SAVE_TIMEOUT_S = 150.0  # of a worker, whose jobs save a checkpoint first
+SAVE_TIMEOUT_S = 150.0  # of the worker, whose jobs may take two minutes to save
 POLL_S = 0.1
 
 Process = subprocess.Popen[bytes]
@@ -42,7 +42,7 @@ def start(
     api_port: int | None = None,
     worker: bool = True,
 ) -> None:
-    """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when both answer.
+    """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
     Args:
         host: address to bind, on loopback only.
@@ -68,15 +68,20 @@ def start(
         stack.callback(print, "stopped", file=sys.stderr)
         arguments = ["--host", host, "--port", str(wanted), "--runs", str(runs), "--logs", str(logs), "--until-eof"]
         api = stack.enter_context(_child("loglore.api", arguments, api_log))
-        api_url, admin_key = _api_lines(api, api_log)
-        children = {"API": (api, api_log)}
+        api_url = _first_line("API", api, api_log)
+        # Empty but for the first start ever.
+        assert api.stdout is not None
+        admin_key = api.stdout.readline().decode().strip()
+        children, works = {"API": (api, api_log)}, "no worker here"
         if worker:
             working = stack.enter_context(_child("loglore.jobs.work", ["--until-eof"], work_log, SAVE_TIMEOUT_S))
+            works = _first_line("worker", working, work_log)
             children["worker"] = (working, work_log)
         page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
         page_url = f"http://{_in_url(host)}:{page_port}"
         _wait_for_page(page_url, page, page_log)
-        print(_greeting(page_url, api_url, runs, logs, admin_key), flush=True)
+        print(_greeting(page_url, api_url, works, admin_key), f"  runs: {_shown(runs)}", f"  logs: {logs}", sep="\n")
+        print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
         _watch({**children, "page server": (page, page_log)})
 
 
@@ -137,14 +142,14 @@ def _stop(process: Process, timeout_s: float) -> None:
     process.stdout.close()
 
 
-def _api_lines(api: Process, log: Path) -> tuple[str, str]:
-    """The API's URL, and the admin key when it was made just now, else an empty text."""
-    assert api.stdout is not None
-    ready, _, _ = select.select([api.stdout], [], [], START_TIMEOUT_S)
-    line = api.stdout.readline().decode().strip() if ready else ""
+def _first_line(name: str, process: Process, log: Path) -> str:
+    """What a process says when it has started."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    line = process.stdout.readline().decode().strip() if ready else ""
     if not line:
-        raise _failure("API", api, log)
-    return line, api.stdout.readline().decode().strip()
+        raise _failure(name, process, log)
+    return line
 
 
 def _wait_for_page(url: str, page: Process, log: Path) -> None:
@@ -170,16 +175,17 @@ def _failure(name: str, process: Process, log: Path) -> InputError | JobError:
     return JobError(f"the {name} {state}{': ' + lines[-1] if lines else ''}; see {log}")
 
 
-def _greeting(page_url: str, api_url: str, runs: Path, logs: Path, admin_key: str) -> str:
-    shown = f"  admin key, shown this once (scopes chat, manage): {admin_key}\n" if admin_key else ""
+def _greeting(page_url: str, api_url: str, works: str, admin_key: str) -> str:
+    shown = f"\n  admin key, shown this once (scopes chat, manage): {admin_key}" if admin_key else ""
     return (
         f"LogLore studio: {page_url}\n"
-        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine)\n"
-        f"  runs: {runs}{'' if runs.is_dir() else '  (none yet: make quickstart)'}\n"
-        f"  logs: {logs}\n"
-        f"{shown}"
-        "Ctrl-C stops it."
+        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine){shown}\n"
+        f"  jobs: {works}"
     )
+
+
+def _shown(runs: Path) -> str:
+    return str(runs) if runs.is_dir() else f"{runs}  (none yet: make quickstart)"
 
 
 def _watch(processes: dict[str, tuple[Process, Path]]) -> None:
