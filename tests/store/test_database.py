@@ -169,3 +169,11 @@ def test_a_fault_rolls_back(database: Database) -> None:
         connection.execute(sa.text("delete from keys"))
         raise RuntimeError
     assert len(keys.keys(database)) == 1
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_texts_that_no_column_holds_are_bad_input(database: Database, name: str) -> None:
+    if database.engine.dialect.name == "sqlite" and name == "a\0b":
+        pytest.skip("SQLite holds it")
+    with pytest.raises(InputError, match="what the database cannot hold"):
+        keys.find(database, name)

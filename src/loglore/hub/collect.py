@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from loglore.errors import InputError, JobError
-from loglore.hub.contents import CARDS
+from loglore.hub.contents import CARDS, progress
 from loglore.runs.files import read_json
 from loglore.settings import load
 from loglore.store import files as file_rows
@@ -65,16 +65,22 @@ def verify(database: Database) -> int:
     """
     place = storage()
     with database.begin() as connection:
-        hashes = list(connection.execute(sa.select(OBJECTS.c.sha256).order_by(OBJECTS.c.sha256)).scalars())
-    for sha256 in hashes:
-        hasher = hashlib.sha256()
-        with place.open(sha256) as stream:
-            while block := stream.read(BLOCK):
-                hasher.update(block)
-        found = hasher.hexdigest()
-        if found != sha256:
-            raise JobError(f"{place.url}: object {sha256} is damaged: its content hashes to {found}")
-    return len(hashes)
+        wanted = {row.sha256: row.bytes for row in connection.execute(OBJECTS.select().order_by(OBJECTS.c.sha256))}
+    with progress("checking", sum(wanted.values())) as tick:
+        for sha256, size in wanted.items():
+            found = _hash(place, sha256)
+            if found != sha256:
+                raise JobError(f"{place.url}: object {sha256} is damaged: its content hashes to {found}")
+            tick(size / 1e6)
+    return len(wanted)
+
+
+def _hash(place: Storage, sha256: str) -> str:
+    hasher = hashlib.sha256()
+    with place.open(sha256) as stream:
+        while block := stream.read(BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 def objects(database: Database, place: Storage, hashes: Iterable[str]) -> list[int]:

@@ -17,6 +17,7 @@ from loglore.hub.place import NAME as NAME
 from loglore.hub.place import check_name, check_tag, opened
 from loglore.models.job import EMBEDDED, embedded_gguf
 from loglore.models.load import from_hugging_face
+from loglore.store import sessions
 from loglore.store import versions as rows
 from loglore.store.database import Database
 from loglore.store.objects import holding
@@ -162,11 +163,13 @@ def delete(reference: str, database: Database | None = None) -> ModelVersion:
     Its objects go with the next `hub.collect`, where nothing else refers to them.
 
     Raises:
-        InputError: no such model or version, or something depends on it: a version made from it, a job.
+        InputError: no such model or version, or something depends on it: a version made from it, a job, a session.
     """
     with opened(database) as hub:
         adopt.take_in(hub)
         version = _find(hub, reference)
+        if session := _served_by(hub, version):
+            raise InputError(f"model {version.reference}: not deleted, session {session} serves it")
         rows.remove(hub, version)
         contents.discard(version)
         return _model(version)
@@ -225,6 +228,14 @@ def check_is_model(path: Path) -> None:
     is_folder = (path / "config.json").is_file() or (path.is_dir() and any(path.glob("*.gguf")))
     if not (is_gguf or is_folder or is_adapter):
         raise InputError(f"{path}: expected a .gguf file or a folder with config.json")
+
+
+def _served_by(hub: Database, version: Version) -> str | None:
+    """The id of a running session of this machine that answers to a name of this version."""
+    names = {version.reference, *(f"{version.name}@{tag}" for tag in version.tags)}
+    if rows.versions(hub, "model", version.name)[-1] == version:
+        names.add(version.name)
+    return next((each.id for each in sessions.sessions(hub) if names & set(each.models) and each.lives()), None)
 
 
 def _find(hub: Database, reference: str) -> Version:

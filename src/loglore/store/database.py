@@ -31,6 +31,7 @@ class Database:
         """A transaction: committed at the end, rolled back by an exception.
 
         Raises:
+            InputError: a text or a number that no column can hold (a NUL character, half a surrogate pair, 10**30).
             UnavailableError: the database is locked, down or gone; the next call connects anew.
             DiskFullError: no room for what is to be written.
             JobError: it fails in another way.
@@ -40,6 +41,8 @@ class Database:
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError) as fault:
             raise _error(self.engine.url, fault) from None
+        except (sa.exc.DataError, UnicodeEncodeError, OverflowError) as fault:
+            raise InputError(f"what the database cannot hold: {' '.join(str(fault).splitlines()[:1])}") from None
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
