@@ -12,13 +12,11 @@ import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
-from loglore.errors import InputError, JobError
-from loglore.hub.contents import CARDS, progress
-from loglore.runs.files import read_json
+from loglore.errors import JobError
+from loglore.hub.contents import CARDS, id_in, progress
 from loglore.settings import load
 from loglore.store import files as file_rows
 from loglore.store.database import Database
@@ -85,8 +83,15 @@ def _hash(place: Storage, sha256: str) -> str:
 
 def objects(database: Database, place: Storage, hashes: Iterable[str]) -> list[int]:
     """Remove those of these objects that nothing refers to; returns the size of each that was removed."""
-    sizes = (_remove(database, place, sha256) for sha256 in dict.fromkeys(hashes))
-    return [size for size in sizes if size is not None]
+    removed = []
+    for sha256 in dict.fromkeys(hashes):
+        started = time.monotonic()
+        size = _remove(database, place, sha256)
+        if size is not None:
+            removed.append(size)
+            # SQLite has one writer at a time, and S3 takes its time: the others get as long as this one had.
+            time.sleep(time.monotonic() - started)
+    return removed
 
 
 def _remove(database: Database, place: Storage, sha256: str) -> int | None:
@@ -118,7 +123,7 @@ def _folders(database: Database) -> int:
     home = load().home
     folders = {path: path.name for path in home.glob("files/file-*")}
     for kind, name in CARDS.items():
-        cards = {card.parent: _id(card) for card in home.glob(f"{kind}s/*/*/{name}")}
+        cards = {card.parent: id_in(card.parent, kind) for card in home.glob(f"{kind}s/*/*/{name}")}
         folders |= {folder: version_id for folder, version_id in cards.items() if version_id is not None}
     # Asked after looking: what is made meanwhile was not seen, or is known.
     with database.begin() as connection:
@@ -127,15 +132,6 @@ def _folders(database: Database) -> int:
     for folder in gone:
         shutil.rmtree(folder, ignore_errors=True)  # a second collector may be at it
     return len(gone)
-
-
-def _id(card: Path) -> str | None:
-    """The version that a folder's card names; None of a folder that is not of this hub, or is gone meanwhile."""
-    try:
-        found = read_json(card).get("id")
-    except InputError:
-        return None
-    return None if found is None else str(found)
 
 
 def _unreferenced(database: Database) -> list[str]:

@@ -21,9 +21,9 @@ from loglore.store import versions
 from loglore.store.database import Database
 from loglore.store.objects import Holder, Object
 from loglore.store.storage import Storage, storage
-from loglore.store.versions import Version
+from loglore.store.versions import Kind, Version
 
-CARDS = {"model": "model.json", "dataset": "dataset.json"}
+CARDS: dict[Kind, str] = {"model": "model.json", "dataset": "dataset.json"}
 LONGEST_PATH = 1000
 # Bytes from which on a bar is shown: a second or two of hashing.
 SHOWN_FROM = 1 << 30
@@ -83,11 +83,19 @@ def folder_of(version: Version) -> Path:
     """Where a version's files are on this machine, or will be."""
     home = load().home / f"{version.kind}s" / version.name
     folder = home / str(version.number)
-    # The folder may be another database's; it is left alone.
-    theirs = folder / CARDS[version.kind]
-    if theirs.exists() and files.read_json(theirs).get("id") != version.id:
+    # What is there may be another database's, or a user's; it is left alone.
+    if folder.exists() and id_in(folder, version.kind) != version.id:
         return home / f"{version.number}-{version.id}"
     return folder
+
+
+def id_in(folder: Path, kind: Kind) -> str | None:
+    """The version that a folder's card names; None of a folder that has no card of this hub."""
+    try:
+        card = files.read_json(folder / CARDS[kind])
+    except (InputError, NotADirectoryError):
+        return None
+    return str(card["id"]) if isinstance(card, dict) and "id" in card else None
 
 
 def materialise(database: Database, version: Version, place: Storage | None = None) -> Path:

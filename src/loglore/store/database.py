@@ -15,6 +15,8 @@ from loglore.store.schema import HEAD
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
+# What a database asks the disk for at a time, on SQLite; PostgreSQL asks for two.
+PAGE = 4096
 # Of PostgreSQL's advisory locks the one that is held while tables are made or changed.
 MIGRATION_LOCK = 0x106106E
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -126,7 +128,7 @@ def _error(url: sa.URL, fault: sa.exc.DBAPIError) -> JobError:
     text = f"database {shown(url)}: {_one_line(fault)}"
     # SQLite's words; PostgreSQL's class 53100.
     if "disk is full" in text or getattr(fault.orig, "sqlstate", None) == "53100":
-        return DiskFullError(text, 1)
+        return DiskFullError(f"{text}: at least {PAGE:,} bytes are missing", PAGE)
     if url.get_backend_name() == "sqlite":
         away = any(words in text for words in ("is locked", "is busy", "unable to open", "disk I/O error"))
     else:
