@@ -90,23 +90,17 @@ def add(
         place = storage()
         with holding(hub, place) as holder:
             manifest = contents.put(holder, contents.files_of(source), True)
-            facts: dict[str, Any] = {"lineage": dict(lineage)}
-            if licence:
-                facts["licence"] = licence
-            text = _readme(source) if card is None else card
-            made = rows.add(
-                hub,
-                NewVersion(
-                    "model",
-                    name,
-                    contents.digest(manifest),
-                    manifest,
-                    facts,
-                    text,
-                    created_by=by,
-                    parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
-                ),
+            new = NewVersion(
+                "model",
+                name,
+                contents.digest(manifest),
+                manifest,
+                {"lineage": dict(lineage), **({"licence": licence} if licence else {})},
+                _readme(source) if card is None else card,
+                created_by=by,
+                parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
             )
+            made = rows.add(hub, new)
         return ModelVersion(made, contents.materialise(hub, made, place))
 
 
