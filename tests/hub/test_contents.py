@@ -51,6 +51,17 @@ def test_what_was_fetched_before_an_interruption_is_not_fetched_again(
     assert {path.name for path in models.resolve("tuned", database).iterdir()} == {*manifest, "model.json"}
 
 
+def test_a_users_folder_in_the_way_is_left_alone(sqlite_database: Database, folder: Path, home: Path) -> None:
+    theirs = home / "models" / "tuned" / "1"
+    theirs.mkdir(parents=True)
+    (theirs / "notes.txt").write_text("mine")
+    made = models.add("tuned", folder, {}, sqlite_database)
+    assert (made.path / "config.json").exists() and made.path != theirs
+    models.delete("tuned", sqlite_database)
+    assert not made.path.exists()
+    assert (theirs / "notes.txt").read_text() == "mine"
+
+
 RESOLVE = "import sys; from loglore.hub import models; print(models.resolve(sys.argv[1]))"
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from loglore.hub import contents
 from loglore.hub.place import NAME
 from loglore.runs import files
-from loglore.runs.progress import track
 from loglore.settings import load
 from loglore.store import versions
 from loglore.store.database import Database
@@ -35,14 +34,9 @@ def take_in(database: Database) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = _folders(home)
         if found:
-            with (
-                holding(database, storage()) as holder,
-                track("taking models into the database", sum(_size(each) for each in found) / 1e6, "MB") as tick,
-            ):
+            with holding(database, storage()) as holder:
                 for folder in found:
-                    size = _size(folder)
                     _take(holder, folder)
-                    tick(size / 1e6, folder.parent.name)
         versions.raise_numbers(database, "model", _used(home))
         (home / DONE).touch()
 
@@ -88,7 +82,3 @@ def _take(holder: Holder, folder: Path) -> None:
     else:
         # The name has other content under this number, or this content under another: it is made there when needed.
         shutil.rmtree(folder)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

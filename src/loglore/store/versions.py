@@ -5,6 +5,7 @@ not given again after it was deleted. Tags move from version to version of one n
 it. Parents cannot be deleted while a child is there, nor anything that `uses` says is in use (a queued job's input).
 """
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -187,11 +188,16 @@ def _values(connection: sa.Connection, number: int, new: NewVersion) -> dict[str
         "number": number,
         "digest": new.digest,
         "bytes": sum(each.bytes for each in new.manifest.values()),
-        "facts": dict(new.facts),
-        "card": new.card,
+        "facts": json.loads(json.dumps(dict(new.facts), ensure_ascii=False).encode("utf-8", "replace")),
+        "card": _storable(new.card),
         "created": time.time() if new.created is None else new.created,
         "created_by": new.created_by,
     }
+
+
+def _storable(text: str) -> str:
+    """A text without what PostgreSQL and UTF-8 cannot hold; a card is worth more than such a character."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
 def _check_parents(connection: sa.Connection, parents: Sequence[str]) -> None:
