@@ -252,10 +252,12 @@ def worker() -> "subprocess.Popen[bytes]":
 
 
 def job_processes() -> list[psutil.Process]:
-    """The processes that run jobs, told by their command lines."""
+    """The processes that run jobs of this bench, told by their command lines."""
+    home = os.environ["LOGLORE_HOME"]
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "loglore.jobs.process" in (process.info["cmdline"] or []):
+        words = process.info["cmdline"] or []
+        if "loglore.jobs.process" in words and words[-1].startswith(home):
             found.append(process)
     return found
 

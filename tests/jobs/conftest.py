@@ -11,7 +11,7 @@ from loglore.runs import files
 from loglore.store.database import Database, open_database
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
     return tmp_path / "home"

@@ -1,6 +1,7 @@
 """The queue without a worker: what is accepted, what is refused, and who may claim what."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,37 @@ def test_what_needs_a_published_version_has_it_as_parent(database: Database, sho
     report = {"outputs": {}, "job": {"published": "a@1", "datasets": {"train": "a@1"}}}
     finish(database, taken(database), Outcome("succeeded", report))
     assert queue.parents_of(database, second) == ["dataset:a@1"]
+
+
+def test_nothing_waits_for_what_never_comes(database: Database, short: dict[str, Any]) -> None:
+    first = submit(database, "prepare", short)
+    requests.cancel(database, first.id)
+    with pytest.raises(InputError, match=f"job {first.id} is cancelled: nothing can wait for it"):
+        submit(database, "prepare", short, Order(depends_on=[first.id]))
+    with pytest.raises(InputError, match="job 'job-x': no such id"):
+        submit(database, "prepare", short, Order(depends_on=["job-x"]))
+    # What was refused has left nothing behind.
+    assert [job.id for job in jobs.jobs(database)] == [first.id]
+
+
+def test_many_claim_at_once_and_each_job_is_claimed_once(database: Database, short: dict[str, Any]) -> None:
+    made = {submit(database, "prepare", short).id for _ in range(40)}
+
+    def claim_all(worker: int) -> list[str]:
+        found = []
+        while claim := claims.claim(database, f"w{worker}", 0, 0, time.time()):
+            found.append(claim.job.id)
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        taken_by = list(pool.map(claim_all, range(8)))
+    assert sorted(job_id for each in taken_by for job_id in each) == sorted(made)
+
+
+def test_the_quickstart_can_be_queued(database: Database, repository: Path) -> None:
+    made = queue.submit_recipe(database, recipes.load(repository / "recipes" / "quickstart.yaml"))
+    assert {job.state for job in made} == {"queued"}
+    # Its first jobs need nothing, all others something.
+    ready = [job for job in made if not job.needs]
+    assert 0 < len(ready) < len(made)
+    assert taken(database).job.id == ready[0].id

@@ -88,9 +88,9 @@ def submit(
     row = _row(kind, values, order, job_id, beside or Path(), pins)
     refuse_over_budget(database, row["price"], order.gpus if order.gpus is not None or kind in ON_GPUS else 0)
     needs = [*order.depends_on, *_referred(row["spec"])]
-    uses.hold(database, job_id, pins.versions)
     with database.begin() as connection:
         number = jobs.insert(connection, row, needs)
+        uses.keep(connection, job_id, pins.versions)
         events.append(connection, number, [Happening(row["created"], "job queued")])
         audit.note(connection, order.created_by, "job.create", job_id, {"kind": kind, "name": order.name})
     return jobs.find(database, job_id)
@@ -117,12 +117,12 @@ def submit_recipe(database: Database, recipe: Recipe, order: Order = Order()) ->
             made.append((_row(job.kind, values, own, ids[job.name], recipe.path.parent, pins), pins.versions))
         except InputError as fault:
             raise InputError(f"{recipe.path}: job {job.name}: {fault}") from None
-    for row, held in made:
+    for row, _ in made:
         refuse_over_budget(database, row["price"], row["gpus"])
-        uses.hold(database, row["id"], held)
     with database.begin() as connection:
-        for row, _ in made:
+        for row, held in made:
             number = jobs.insert(connection, row, [*order.depends_on, *_referred(row["spec"])])
+            uses.keep(connection, row["id"], held)
             events.append(connection, number, [Happening(row["created"], "job queued")])
             detail = {"kind": row["kind"], "name": row["name"], "recipe": recipe_id}
             audit.note(connection, order.created_by, "job.create", row["id"], detail)
@@ -201,7 +201,7 @@ class _Pins:
 
     def __call__(self, key: str, value: str) -> str | None:
         """The reference `NAME@N` of a model or dataset; the embedded model and those of another hub as they are."""
-        what: versions.Kind = "model" if key == "model" else "dataset"
+        what: versions.Kind = "model" if key in recipes.MODEL_KEYS else "dataset"
         name = value.partition("@")[0]
         if not NAME.fullmatch(name):
             return value if key == "model" and recipes.HUGGING_FACE.fullmatch(value) else None

@@ -24,6 +24,8 @@ from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
 NAME = re.compile(r"[\w-]+")
+# Keys of specs whose names are models of the hub; names under other keys that take paths are datasets.
+MODEL_KEYS = ("model", "adapter", "gguf", "tokenizer")
 GLOB = re.compile(r"[*?\[]")
 HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -84,7 +86,7 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
     }
     for key, value in found.items():
         if isinstance(value, str) and key in fields and _takes_paths(fields[key].annotation):
-            found[key] = _model(value) if key == "model" else _rows(value)
+            found[key] = _model(value) if key in MODEL_KEYS else _rows(value)
     return found
 
 
@@ -164,12 +166,15 @@ def _model(value: str) -> str:
 
 
 def _rows(value: str) -> str:
-    """A path as it is; else the file of the dataset `name` or `name@version` in our hub."""
+    """A path as it is; else the file of the dataset `name` or `name@version` in our hub.
+
+    A name with a dot in it, as file names have, needs its version.
+    """
     from loglore.hub import datasets
     from loglore.hub.place import NAME, opened
 
-    name = value.partition("@")[0]
-    if Path(value).exists() or not NAME.fullmatch(name):
+    name, _, version = value.partition("@")
+    if Path(value).exists() or not NAME.fullmatch(name) or not (version or "." not in name):
         return value
     with opened(None) as database:
         return str(datasets.materialise(database, value)) if datasets.versions(database, name) else value

@@ -153,7 +153,7 @@ def insert(connection: sa.Connection, values: Mapping[str, Any], needs: Sequence
         needs: ids of jobs that must succeed first.
 
     Raises:
-        InputError: the id is taken, or a job that is needed does not exist.
+        InputError: the id is taken, or a job that is needed does not exist, failed or was cancelled.
     """
     defaults: dict[str, Any] = {
         "name": "", "state": "queued", "wanted": "run", "note": "", "priority": 0, "not_before": 0.0, "attempts": 0,
@@ -165,12 +165,17 @@ def insert(connection: sa.Connection, values: Mapping[str, Any], needs: Sequence
         number = int(inserted.scalar_one())
     except sa.exc.IntegrityError:
         raise InputError(f"job {values['id']!r}: there is one with this id") from None
-    known = connection.execute(sa.select(JOBS.c.id, JOBS.c.number).where(JOBS.c.id.in_(needs)))
-    found = {row.id: row.number for row in known}
+    # Locked until the end: a job that fails meanwhile finds this one, and cancels it.
+    known = connection.execute(
+        sa.select(JOBS.c.id, JOBS.c.number, JOBS.c.state).where(JOBS.c.id.in_(needs)).with_for_update()
+    )
+    found = {row.id: row for row in known}
     for each in dict.fromkeys(needs):
         if each not in found:
             raise InputError(f"job {each!r}: no such id; see `loglore jobs list`")
-        connection.execute(DEPENDENCIES.insert().values(job=number, needs=found[each]))
+        if found[each].state in ("failed", "cancelled"):
+            raise InputError(f"job {each} is {found[each].state}: nothing can wait for it")
+        connection.execute(DEPENDENCIES.insert().values(job=number, needs=found[each].number))
     return number
 
 

@@ -85,7 +85,9 @@ def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
         InputError: no such job, it is queued or running, or another one that has not ended needs it.
     """
     job = rows.find(database, job_id)
-    with database.begin() as connection:
+    with database.write() as connection:
+        # On PostgreSQL nobody can come to need it meanwhile.
+        connection.execute(sa.select(JOBS.c.id).where(JOBS.c.number == job.number).with_for_update())
         needed = connection.execute(
             sa.select(JOBS.c.id)
             .join(DEPENDENCIES, DEPENDENCIES.c.job == JOBS.c.number)

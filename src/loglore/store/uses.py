@@ -47,6 +47,14 @@ def hold(database: Database, holder: str, versions: Sequence[str] = (), files: S
         raise InputError(f"{holder}: one of {', '.join([*versions, *files])} is not there") from None
 
 
+def keep(connection: sa.Connection, holder: str, versions: Sequence[str]) -> None:
+    """`hold` within a transaction that has just found the versions."""
+    if versions:
+        connection.execute(
+            USES.insert(), [{"holder": holder, "version_id": each, "file_id": None} for each in versions]
+        )
+
+
 def release(database: Database, holder: str) -> None:
     """Let everything go that `holder` held."""
     with database.begin() as connection:
