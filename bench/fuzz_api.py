@@ -3,8 +3,8 @@
     python bench/fuzz_api.py PATH_TO_ST [--studio] [--seconds 120] [--seed 0]
 
 PATH_TO_ST is schemathesis' command `st`, in an environment of its own. A hook gives most generated requests the ids of
-a model, a file and a log that are there, and a small `max_tokens`: else nearly all would end as "no such model", and the
-rest would take minutes each. With `--studio` no worker runs, so that jobs stay queued.
+a model, a file and a log that are there, and a small `max_tokens`: else nearly all would end as "no such model", and
+the rest would take minutes each. With `--studio` no worker runs, so that jobs stay queued.
 """
 
 import argparse

@@ -1,16 +1,17 @@
 """`/v1/studio/connections`: buckets on S3 with their keys. A secret goes in and never comes out."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from loglore.api import addresses
 from loglore.api.answers import ERRORS
-from loglore.api.datasets import HubName
 from loglore.api.errors import known
 from loglore.api.making import actor
-from loglore.store import audit, connections
+from loglore.api.plain import HubName
+from loglore.hub import connections
+from loglore.store import audit
 from loglore.store.connections import Connection, Secret
 from loglore.store.database import Database
 
@@ -38,8 +39,8 @@ def router(database: Database) -> APIRouter:
         if wish.endpoint is not None:
             addresses.check(wish.endpoint, "endpoint")
         made = connections.add(
-            database, wish.name, wish.bucket, wish.key_id, Secret(wish.secret.get_secret_value()), wish.endpoint,
-            wish.region, actor(request),
+            database, wish.name, wish.bucket, wish.key_id, Secret(wish.secret.get_secret_value()),
+            endpoint=wish.endpoint, region=wish.region, by=actor(request),
         )  # fmt: skip
         audit.audit(database, actor(request), "connection.add", made.id, {"name": made.name, "bucket": made.bucket})
         return _object(made)
@@ -54,14 +55,36 @@ def router(database: Database) -> APIRouter:
         """One connection by name or id, without its secret."""
         return _object(known(lambda: connections.find(database, connection)))
 
+    @routes.get("/{connection}/objects")
+    def list_objects(
+        connection: str,
+        prefix: Annotated[str, Query(max_length=1000)] = "",
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> dict[str, Any]:
+        """What is in the bucket, by name and size."""
+        found = usable(database, connection)
+        return {"object": "list", "data": connections.look(database, found.name, prefix, limit)}
+
     @routes.delete("/{connection}")
     def delete_connection(connection: str, request: Request) -> dict[str, Any]:
         """Forget a connection and its secret."""
-        gone = known(lambda: connections.remove(database, connection))
+        gone = known(lambda: connections.delete(database, connection))
         audit.audit(database, actor(request), "connection.delete", gone.id, {"name": gone.name})
         return {"id": gone.id, "object": "studio.connection", "deleted": True}
 
     return routes
+
+
+def usable(database: Database, name: str) -> Connection:
+    """A connection whose endpoint is still a public address: its name may have another one by now.
+
+    Raises:
+        ApiError: 404 unknown, 400 an address that the server's settings do not allow.
+    """
+    found = known(lambda: connections.find(database, name))
+    if found.endpoint is not None:
+        addresses.check(found.endpoint, "connection")
+    return found
 
 
 def _object(found: Connection) -> dict[str, Any]:

@@ -1,20 +1,27 @@
 """`/v1/studio/datasets`: named versions of rows, made of stored files, each row checked before it is taken."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loglore.api import inputs
 from loglore.api.answers import ERRORS
+from loglore.api.connections import usable
 from loglore.api.errors import known
 from loglore.api.inputs import Named
 from loglore.api.making import actor
 from loglore.api.paging import After, Limit, cut, page
+from loglore.api.plain import HubName
 from loglore.data import files as data_files
 from loglore.data.formats import Format
 from loglore.errors import InputError
-from loglore.hub import datasets
+from loglore.hub import connections, datasets
+from loglore.settings import load
 from loglore.store import audit, uses, versions
 from loglore.store.database import Database
 from loglore.store.versions import Version
@@ -23,23 +30,30 @@ SHOWN_ROWS = 100
 # More of a row than a page of text would tell nobody more.
 LONGEST_ROW = 100_000
 
-HubName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", examples=["incidents"])]
-
 
 class CreateDataset(BaseModel):
-    """The next version of a dataset: `file` is a stored file, `format` the row format it must have.
+    """The next version of a dataset, from a stored file, or from a bucket: a connection and a path in it.
 
-    parents: what it was made from, `dataset:NAME@N` or `model:NAME@N`. card: a text about it.
+    format: the row format that it must have. parents: what it was made from, `dataset:NAME@N` or `model:NAME@N`.
+    card: a text about it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     name: HubName
-    file: str = Field(min_length=1, max_length=100, examples=["file-0123456789abcdef01234567"])
+    file: str | None = Field(None, min_length=1, max_length=100, examples=["file-0123456789abcdef01234567"])
+    connection: str | None = Field(None, min_length=1, max_length=64)
+    path: str | None = Field(None, min_length=1, max_length=1000)
     format: Format | None = None
     licence: str = Field("", max_length=200)
     card: str = Field("", max_length=100_000)
     parents: list[str] = Field(default_factory=list, max_length=100)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "CreateDataset":
+        if (self.file is None) == (self.connection is None) or (self.connection is None) != (self.path is None):
+            raise ValueError("give either `file`, or `connection` and `path`")
+        return self
 
 
 def router(database: Database) -> APIRouter:
@@ -49,16 +63,18 @@ def router(database: Database) -> APIRouter:
     @routes.post("", status_code=201)
     def create_dataset(wish: CreateDataset, request: Request) -> dict[str, Any]:
         """Take a stored file as a version; the same content again is the version there is."""
-        path = inputs.rows(database, wish.file, Named(), "file", (*inputs.PURPOSES, "user_data"))
-        try:
-            made = datasets.add(
-                database, wish.name, path, wish.format, licence=wish.licence, parents=wish.parents, by=actor(request),
-                card=wish.card, origin={"file": wish.file},
-            )  # fmt: skip
-        except InputError as fault:
-            # The first bad row, without where the file lies here.
-            raise InputError(str(fault).replace(str(path), wish.file)) from None
-        audit.audit(database, actor(request), "dataset.add", made.reference, {"file": wish.file})
+        names = ("file", "connection", "path")
+        origin = {name: value for name in names if (value := getattr(wish, name)) is not None}
+        with _source(database, wish) as path:
+            try:
+                made = datasets.add(
+                    database, wish.name, path, wish.format, licence=wish.licence, parents=wish.parents,
+                    by=actor(request), card=wish.card, origin=origin,
+                )  # fmt: skip
+            except InputError as fault:
+                # The first bad row, without where the file lies here.
+                raise InputError(str(fault).replace(str(path), str(wish.file or wish.path))) from None
+        audit.audit(database, actor(request), "dataset.add", made.reference, origin)
         return dataset_object(made)
 
     @routes.get("")
@@ -104,6 +120,19 @@ def router(database: Database) -> APIRouter:
         return {"id": gone.reference, "object": "studio.dataset", "deleted": True}
 
     return routes
+
+
+@contextmanager
+def _source(database: Database, wish: CreateDataset) -> Iterator[Path]:
+    """The file or folder of the rows; what came from a bucket is gone afterwards."""
+    if wish.file is not None:
+        yield inputs.rows(database, wish.file, Named(), "file", (*inputs.PURPOSES, "user_data"))
+        return
+    found = usable(database, str(wish.connection))
+    home = load().home
+    home.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".bringing-", dir=home) as folder:
+        yield connections.bring(database, found.name, str(wish.path), Path(folder))
 
 
 def dataset_object(found: Version) -> dict[str, Any]:

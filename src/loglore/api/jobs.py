@@ -15,14 +15,13 @@ from pydantic import Field
 from loglore.api import fine_tuning, inputs
 from loglore.api import fine_tuning_objects as objects
 from loglore.api.answers import ERRORS
-from loglore.api.datasets import HubName
 from loglore.api.errors import ApiError, known
 from loglore.api.files import attachment
 from loglore.api.fine_tuning_objects import Metadata
 from loglore.api.inputs import Named
 from loglore.api.making import Making, actor, make
 from loglore.api.paging import After, Limit, page
-from loglore.api.plain import Values
+from loglore.api.plain import HubName, Values
 from loglore.api.wishes import Strict
 from loglore.errors import InputError
 from loglore.jobs import queue

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 LARGEST = 1 << 20
 
@@ -29,3 +29,4 @@ def check(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Values = Annotated[dict[str, Any], AfterValidator(check)]
+HubName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", examples=["incidents"])]
