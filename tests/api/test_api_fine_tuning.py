@@ -56,7 +56,7 @@ def test_openais_names_are_ours_by_another_name() -> None:
     given = {"n_epochs": 4, "batch_size": "auto", "learning_rate_multiplier": 2, "beta": 0.3}
     assert requested(wish(given)) == {"epochs": 4, "learning_rate": 2 * default, "pref_beta": 0.3}
     assert requested(wish({"epochs": 2}, seed=5)) == {"epochs": 2, "seed": 5}
-    assert requested(wish({key: "auto" for key in given})) == {}
+    assert requested(wish(dict.fromkeys(given, "auto"))) == {}
 
 
 @pytest.mark.parametrize(

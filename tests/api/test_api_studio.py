@@ -1,4 +1,4 @@
-"""`/v1/studio`: datasets, models, connections, jobs of every kind, keys, costs, audit; and what callers may not name."""
+"""`/v1/studio`: datasets, models, connections, jobs of every kind, keys, costs, audit; what callers may not name."""
 
 import json
 import secrets
