@@ -88,11 +88,11 @@ def rows_of(count: int) -> list[dict[str, str]]:
 
 
 def ours(asked: argparse.Namespace) -> dict[str, Any]:
-    from loglore.cli import _choose_thread_waiting
     from loglore.runs import files
     from loglore.runs.folder import RunFolder
+    from loglore.runs.tuning import tune
 
-    _choose_thread_waiting()
+    tune()
     from loglore.train.job import TrainSpec, run
 
     peak = matrix_peak()

@@ -14,8 +14,8 @@ from typing import Any
 
 import uvicorn
 
+from loglore.api.app import Parts, create_app
 from loglore.api.bounds import PatientOnce
-from loglore.api.gateway import create_gateway
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
 from loglore.api.serving import GatewayServer, bind
@@ -180,7 +180,7 @@ def gateway(plans: Sequence[Plan], folder: Path, required: bool = False, days: f
     async def serve() -> None:
         house = House(database, f"{url}/v1", required)
         keyring = Keyring(database, required)
-        app = create_gateway(house, database, keyring, days, open_to_all=False)
+        app = create_app(Parts(house, database, keyring, days))
         for plan in plans:
             await house.start(plan)
         made.append(Gateway(url, database, house, keyring, asyncio.get_running_loop()))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support_disk import namespaces
 from support_tiny import TEXTS
 
 from loglore.runs import files, fingerprint
@@ -25,16 +26,6 @@ mount -o remount,size=64m "$DISK"
 "$@" >second.out 2>second.err; echo $? >second.code
 cp -r "$DISK/run" kept
 """
-
-
-def namespaces() -> bool:
-    try:
-        tried = subprocess.run(
-            ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
-        )
-    except FileNotFoundError:
-        return False
-    return tried.returncode == 0
 
 
 needs_namespaces = pytest.mark.skipif(not namespaces(), reason="no mount namespaces for users here")

@@ -1,8 +1,14 @@
 """Environment and defaults: every `LOGLORE_*` variable that the package reads, typed, in one place."""
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from loglore.errors import InputError
+
+GPU_HOUR_DOLLARS = 2.31  # as the tutorial's studio asked
+BUDGET = "LOGLORE_BUDGET_USD_PER_MONTH"
 
 
 @dataclass(frozen=True)
@@ -12,7 +18,12 @@ class Settings:
     home: folder of the local model hub and of other data that outlives a run (`LOGLORE_HOME`).
     threads: CPU threads for training and generation; 0 lets the libraries choose (`LOGLORE_THREADS`).
     endpoint_key: bearer token for the endpoint of a chat or a question; None sends none (`LOGLORE_ENDPOINT_KEY`).
-    database: SQLAlchemy URL of keys, sessions and completions (`LOGLORE_DATABASE`); SQLite below `home` by default.
+    gpu_hour_dollars: price of a GPU-hour for jobs that name none (`LOGLORE_GPU_HOUR_DOLLARS`).
+    budget: dollars that all jobs together may cost in a month (`LOGLORE_BUDGET_USD_PER_MONTH`); None without limit.
+    database: SQLAlchemy URL of the database (`LOGLORE_DATABASE`); SQLite below `home` by default.
+    storage: where the hub's files are (`LOGLORE_STORAGE`): a folder, or `s3://bucket/prefix`; below `home` by default.
+    private_endpoints: whether stored connections may lead to loopback and private addresses
+        (`LOGLORE_PRIVATE_ENDPOINTS`, 0 or 1); 0 by default, as callers of an API could reach inner machines that way.
     vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
@@ -20,6 +31,10 @@ class Settings:
     threads: int
     endpoint_key: str | None
     database: str
+    gpu_hour_dollars: float
+    budget: float | None
+    storage: str
+    private_endpoints: bool
     vllm: str
 
 
@@ -32,14 +47,30 @@ def load() -> Settings:
     home = os.environ.get("LOGLORE_HOME") or str(Path(data) / "loglore")
     threads = os.environ.get("LOGLORE_THREADS", "0")
     if not threads.isdigit():
-        from loglore.errors import InputError
-
         raise InputError(f"LOGLORE_THREADS={threads!r}: expected a number of threads, 0 for the libraries' choice")
+    private = os.environ.get("LOGLORE_PRIVATE_ENDPOINTS", "0")
+    if private not in ("0", "1"):
+        raise InputError(f"LOGLORE_PRIVATE_ENDPOINTS={private!r}: expected 0 or 1")
     folder = Path(home).expanduser()
     return Settings(
         home=folder,
         threads=int(threads),
         endpoint_key=os.environ.get("LOGLORE_ENDPOINT_KEY") or None,
         database=os.environ.get("LOGLORE_DATABASE") or f"sqlite:///{(folder / 'loglore.db').absolute()}",
+        gpu_hour_dollars=_dollars("LOGLORE_GPU_HOUR_DOLLARS", str(GPU_HOUR_DOLLARS)),
+        budget=_dollars(BUDGET, os.environ[BUDGET]) if os.environ.get(BUDGET) else None,
+        storage=os.environ.get("LOGLORE_STORAGE") or str(folder / "storage"),
+        private_endpoints=private == "1",
         vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
     )
+
+
+def _dollars(name: str, default: str) -> float:
+    text = os.environ.get(name) or default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise InputError(f"{name}={text!r}: expected dollars, 0 or more")
+    return value

@@ -14,39 +14,14 @@ from loglore.data import files, sources, writing
 from loglore.errors import InputError
 
 pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
 
 ROWS = [{"text": f"row {number}", "meta": {"n": number}} for number in range(50)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    import s3fs
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = sources.s3()
-    if system.exists("data"):
-        system.rm("data", recursive=True)
-    system.mkdir("data")
-    return "data"
+def bucket(s3_bucket: str) -> str:
+    return s3_bucket
 
 
 def put(key: str, content: bytes) -> str:
@@ -58,7 +33,7 @@ def test_objects_are_read_and_named(bucket: str) -> None:
     url = put(f"{bucket}/a.jsonl", LINES)
     assert files.read_rows(url) == ROWS
     place, _ = next(files.placed_rows(url))
-    assert str(place) == "s3://data/a.jsonl: row 1"
+    assert str(place) == f"s3://{bucket}/a.jsonl: row 1"
     seen: list[int] = []
     assert sum(1 for _ in files.placed_rows(url, on_bytes=seen.append)) == 50
     assert sum(seen) == len(LINES)
@@ -143,5 +118,5 @@ def test_a_server_that_is_not_there_is_one_line(bucket: str, monkeypatch: pytest
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(InputError, match=r"^s3://data/a.jsonl: .*127.0.0.1:9"):
-        files.read_rows("s3://data/a.jsonl")
+    with pytest.raises(InputError, match=rf"^s3://{bucket}/a.jsonl: .*127.0.0.1:9"):
+        files.read_rows(f"s3://{bucket}/a.jsonl")

@@ -13,8 +13,13 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
+from support_gate import Gate
+from support_workers import until_state
 
 from loglore.errors import InputError
+from loglore.jobs import queue
+from loglore.store import jobs
+from loglore.store.database import open_database
 from loglore.studio import start as starter
 
 CODE = "import sys; from pathlib import Path; from loglore.studio.start import start; start(port=int(sys.argv[1]))"
@@ -23,7 +28,7 @@ CODE = "import sys; from pathlib import Path; from loglore.studio.start import s
 @contextlib.contextmanager
 def studio(home: Path, port: int = 0) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """A started studio with the lines it greeted with; whatever is left of it at the end is killed."""
-    environment = {**os.environ, "LOGLORE_HOME": str(home)}
+    environment = {**os.environ, "LOGLORE_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen(
         [sys.executable, "-c", CODE, str(port)],
         cwd=home,
@@ -52,14 +57,16 @@ def _urls(lines: list[str]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_both_answer_and_both_end(tmp_path: Path, ending: signal.Signals) -> None:
+def test_all_answer_and_all_end(tmp_path: Path, ending: signal.Signals) -> None:
     with studio(tmp_path) as (process, lines):
         page, api = _urls(lines)
         assert httpx2.get(api.removesuffix("/v1") + "/health").json()["status"] == "ok"
         assert httpx2.get(page).status_code == 200
-        assert "none yet: make quickstart" in lines[2]
+        assert lines[2].startswith("admin key, shown this once (scopes chat, manage): ll-")
+        assert lines[3].startswith("jobs: worker ") and "1 at once" in lines[3]
+        assert "none yet: make quickstart" in lines[4]
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) == 2
+        assert len(children) == 3
         process.send_signal(ending)
         _, alive = psutil.wait_procs(children, timeout=20)
         assert not alive
@@ -101,3 +108,23 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starter, "PACKAGES", ("fastapi", "no_such_package"))
     with pytest.raises(InputError, match=r"no_such_package; run: pip install 'loglore\[studio\]'"):
         starter.start(port=0)
+
+
+def test_a_running_job_is_interrupted_and_goes_on_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path))
+    (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
+    gate = Gate()
+    with contextlib.closing(gate), contextlib.closing(open_database()) as database:
+        values = {"logs": [str(tmp_path / "app.log")], "teacher": {"url": gate.url, "model": "gate"}, "variants": 1}
+        with studio(tmp_path) as (process, _):
+            job = queue.submit(database, "nlplog", values)
+            gate.wait_until_asked()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        assert (jobs.find(database, job.id).state, jobs.find(database, job.id).note) == ("queued", "interrupted")
+        gate.open()
+        with studio(tmp_path):
+            until_state(database, job, "succeeded", "failed")
+    assert jobs.find(database, job.id).state == "succeeded"

@@ -9,6 +9,7 @@ Conversations live in this process (the last `KEPT`): their evidence is a slice 
 the session was replaced meanwhile, the next question starts over with the same log and says so (`renewed`).
 """
 
+import asyncio
 import secrets
 import threading
 from collections import OrderedDict
@@ -29,6 +30,7 @@ from loglore.api.models import canonical
 from loglore.api.sessions import Sessions
 from loglore.api.streams import Emit, Held, event, from_thread
 from loglore.errors import InputError, JobError
+from loglore.store.database import Database
 
 if TYPE_CHECKING:
     from loglore.ask.answer import Answer, Conversation
@@ -93,7 +95,7 @@ class Talks:
         return self._talks[key]
 
 
-def router(logs: Logs, sessions: Sessions, pool: Executor) -> APIRouter:
+def router(logs: Logs, sessions: Sessions, database: Database, pool: Executor) -> APIRouter:
     """The route; answers are worked out in `pool`."""
     talks = Talks()
     routes = APIRouter(prefix="/v1/studio", tags=["ask"])
@@ -103,9 +105,10 @@ def router(logs: Logs, sessions: Sessions, pool: Executor) -> APIRouter:
         """Ask; what is wrong with the request itself is said before the stream starts."""
         if not wish.question.strip():
             raise ApiError(400, "question: it is empty", "invalid_value", "question")
-        paths = logs.paths(wish.logs)
-        talk = talks.get(wish.conversation, canonical(wish.model))
-        talk.model = canonical(wish.model)
+        paths = await asyncio.to_thread(logs.paths, wish.logs)
+        model = await asyncio.to_thread(canonical, wish.model, database)
+        talk = talks.get(wish.conversation, model)
+        talk.model = model
         events = _events(wish, paths, talk, logs, sessions, pool)
         stack = AsyncExitStack()
         stack.push_async_callback(events.aclose)

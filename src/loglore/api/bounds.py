@@ -1,6 +1,7 @@
 """How much, and how slowly, a client may send: bodies, and the heads of requests."""
 
 import asyncio
+import re
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
@@ -11,6 +12,12 @@ from loglore.api.errors import ApiError, body
 
 BODY_BYTES = 16 * 1024 * 1024
 BODY_TIMEOUT_S = 60.0
+# Bodies that hold a file: as large as OpenAI takes, and slow lines take their time.
+FILE_PATHS = re.compile(r"/v1/(files|uploads/[^/]+/parts)")
+FORM_BYTES = 1024 * 1024
+FILE_BYTES = {"/v1/files": 512 * 1024 * 1024 + FORM_BYTES}
+PART_BYTES = 64 * 1024 * 1024 + FORM_BYTES
+FILE_TIMEOUT_S = 3600.0
 HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 # How many times the limit is read and thrown away before a client that goes on sending is cut off.
@@ -19,7 +26,10 @@ CLOSE = {"Connection": "close"}
 
 
 class Bounded:
-    """ASGI middleware: 413 for a body over `most_bytes`, 408 for one that takes longer than `timeout_s`."""
+    """ASGI middleware: 413 for a body over `most_bytes`, 408 for one that takes longer than `timeout_s`.
+
+    Files have bounds of their own.
+    """
 
     def __init__(self, app: ASGIApp, most_bytes: int = BODY_BYTES, timeout_s: float = BODY_TIMEOUT_S) -> None:
         self._app, self._most, self._timeout_s = app, most_bytes, timeout_s
@@ -29,11 +39,12 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        most, timeout_s = self._bounds(scope["path"])
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._most:
-            await JSONResponse(body(413, self._too_large()), 413, CLOSE)(scope, receive, send)
+        if declared.isdigit() and int(declared) > most:
+            await JSONResponse(body(413, _too_large(most)), 413, CLOSE)(scope, receive, send)
             return
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         seen, whole = 0, False
 
         async def guarded() -> Message:
@@ -45,20 +56,26 @@ class Bounded:
                     async with asyncio.timeout_at(deadline):
                         message = await receive()
                 except TimeoutError:
-                    text = f"the body was not sent within {self._timeout_s:.0f} s"
+                    text = f"the body was not sent within {timeout_s:.0f} s"
                     raise ApiError(408, text, headers=CLOSE) from None
                 seen += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
-                if seen <= self._most:
+                if seen <= most:
                     return message
                 # Read on for a while: closing on unread data resets the connection, and the client never sees why.
-                if whole or seen > LINGER * self._most:
-                    raise ApiError(413, self._too_large(), headers=CLOSE)
+                if whole or seen > LINGER * most:
+                    raise ApiError(413, _too_large(most), headers=CLOSE)
 
         await self._app(scope, guarded, send)
 
-    def _too_large(self) -> str:
-        return f"the body is larger than {self._most:,} bytes"
+    def _bounds(self, path: str) -> tuple[int, float]:
+        if FILE_PATHS.fullmatch(path):
+            return FILE_BYTES.get(path, PART_BYTES), FILE_TIMEOUT_S
+        return self._most, self._timeout_s
+
+
+def _too_large(most: int) -> str:
+    return f"the body is larger than {most:,} bytes"
 
 
 class PatientOnce(HttpToolsProtocol):

@@ -1,16 +1,21 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}` with a fitting status."""
 
-from collections.abc import Mapping
-from typing import Any
+import errno
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from loglore.errors import InputError, JobError
+from loglore.errors import DiskFullError, InputError, JobError, UnavailableError
 
+T = TypeVar("T")
 SERVER_FAULT = 500
+UNAVAILABLE, DISK_FULL = 503, 507
+# A client that is told so tries again by itself.
+RETRY = {"Retry-After": "2"}
 # OpenAI's names of errors other than a bad request.
 KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -44,6 +49,14 @@ def not_found(what: str) -> ApiError:
     return ApiError(404, f"{what}: not found", "not_found")
 
 
+def known(find: Callable[[], T]) -> T:
+    """What `find` finds; its InputError becomes 404: the thing is named in the path, and it is not there."""
+    try:
+        return find()
+    except InputError as fault:
+        raise ApiError(404, str(fault), "not_found") from None
+
+
 def body(status: int, message: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
     """The error object of a status."""
     kind = "server_error" if status >= SERVER_FAULT else KINDS.get(status, "invalid_request_error")
@@ -54,8 +67,21 @@ def of(fault: Exception) -> tuple[int, dict[str, Any]]:
     """Status and error object of one of our own errors: bad input is the client's fault, a failed job the server's."""
     if isinstance(fault, ApiError):
         return fault.status, body(fault.status, fault.message, fault.code, fault.param)
+    if isinstance(fault, UnavailableError):
+        return UNAVAILABLE, body(UNAVAILABLE, str(fault), "unavailable")
+    if isinstance(fault, DiskFullError):
+        return DISK_FULL, body(DISK_FULL, str(fault), "disk_full")
+    if isinstance(fault, OSError):
+        return DISK_FULL, body(DISK_FULL, "the server's disk is full; make room and try again", "disk_full")
     status = 400 if isinstance(fault, InputError) else 500
     return status, body(status, str(fault))
+
+
+def headers_of(fault: Exception) -> Mapping[str, str] | None:
+    """Further headers of the answer to an error."""
+    if isinstance(fault, ApiError):
+        return fault.headers
+    return RETRY if isinstance(fault, UnavailableError) else None
 
 
 def install(app: FastAPI) -> None:
@@ -63,7 +89,13 @@ def install(app: FastAPI) -> None:
 
     async def ours(_: Request, fault: Exception) -> JSONResponse:
         status, content = of(fault)
-        return JSONResponse(content, status, headers=fault.headers if isinstance(fault, ApiError) else None)
+        return JSONResponse(content, status, headers=headers_of(fault))
+
+    async def of_disk(request: Request, fault: Exception) -> JSONResponse:
+        assert isinstance(fault, OSError)
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            return await ours(request, fault)
+        return await unexpected(request, fault)
 
     async def http(_: Request, fault: Exception) -> JSONResponse:
         assert isinstance(fault, HTTPException)
@@ -84,4 +116,5 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(OSError, of_disk)
     app.add_exception_handler(Exception, unexpected)

@@ -71,6 +71,16 @@ class House:
                 await each.tick()
             await asyncio.sleep(TICK_S)
 
+    async def tend(self) -> None:
+        """Look after the sessions there are, for ever."""
+        while True:
+            await self.watch()
+            await asyncio.sleep(TICK_S)
+
+    def serves(self, model: str) -> bool:
+        """Whether an open session has this model id."""
+        return any(model in each.plan.models for each in self.open())
+
     def find(self, session_id: str) -> Supervised:
         """A session by its id. Raises ApiError 404."""
         for each in self.all:

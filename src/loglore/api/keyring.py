@@ -7,6 +7,7 @@ loopback, where a bearer text that is no key of ours (OpenAI's clients must send
 import math
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
@@ -16,14 +17,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loglore.api import errors
 from loglore.api.errors import ApiError
 from loglore.errors import JobError
-from loglore.store import keys
+from loglore.store import audit, keys
 from loglore.store.database import Database
 from loglore.store.keys import Key
 
 # A key that is revoked stops working within this time.
 REFRESH_S = 1.0
 OPEN_PATHS = ("/health",)
-MANAGE_PATHS = re.compile(r"^/(v1/studio/|metrics$)")
+UNKNOWN = 401
+WRONG_PER_MINUTE, ADDRESSES = 120, 10_000
+# What a chat needs; everything else reads or changes what belongs to all.
+CHAT_PATHS = re.compile(r"/(v1/(chat/)?completions|tokenize|openapi\.json)")
+MODEL_PATHS = re.compile(r"/v1/models(/.*)?")
 # Compared with where no key of that id exists, so that the time taken does not tell.
 NOBODY = Key("0" * 12, "nobody", "0" * 64, (), None, None, 0.0, None, 0.0, None)
 
@@ -120,24 +125,65 @@ class Keyring:
         return self._keys
 
 
+class Attempts:
+    """Wrong keys by address: after `WRONG_PER_MINUTE` of them callers from there wait, whatever key they send."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._budgets: OrderedDict[str, Budget] = OrderedDict()
+
+    def check(self, address: str) -> None:
+        """Raise ApiError 429 while an address has used up its attempts."""
+        if budget := self._budgets.get(address):
+            _take(budget, 1, f"too many requests with a wrong key from {address}")
+
+    def failed(self, address: str) -> None:
+        """Count a wrong key."""
+        budget = self._budgets.setdefault(address, Budget(WRONG_PER_MINUTE, self._clock))
+        budget.spend(1)
+        self._budgets.move_to_end(address)
+        while len(self._budgets) > ADDRESSES:
+            self._budgets.popitem(last=False)
+
+
 class Keyed:
     """ASGI middleware: lets in who may call; the key is `request.state.key`."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring) -> None:
         self._app, self._keyring = app, keyring
+        self._attempts = Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
-            needed = "manage" if MANAGE_PATHS.match(scope["path"]) else "chat"
+            caller = (scope.get("client") or ("",))[0]
             try:
-                key = self._keyring.caller(Headers(scope=scope).get("authorization"), needed)
+                self._attempts.check(caller)
+                key = self._keyring.caller(Headers(scope=scope).get("authorization"), scope_of(scope))
             except ApiError as fault:
+                if fault.status == UNKNOWN:
+                    self._attempts.failed(caller)
                 status, content = errors.of(fault)
                 await JSONResponse(content, status, fault.headers)(scope, receive, send)
                 return
             scope.setdefault("state", {})["key"] = key
         await self._app(scope, receive, send)
+
+
+def scope_of(scope: Scope) -> keys.Scope:
+    """The scope that a request needs."""
+    path = scope["path"]
+    reads_models = scope["method"] in ("GET", "HEAD") and MODEL_PATHS.fullmatch(path)
+    return "chat" if reads_models or CHAT_PATHS.fullmatch(path) else "manage"
+
+
+def first_key(database: Database) -> str | None:
+    """The text of an admin key, made when there is no key yet, not even a revoked one; to be shown once."""
+    if keys.keys(database):
+        return None
+    made, text = keys.create(database, "admin", keys.SCOPES, time.time())
+    audit.audit(database, None, "key.create", made.id, {"name": made.name, "scopes": list(made.scopes)})
+    return text
 
 
 def _slot(key_id: str, limit: int) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""Logs that can be asked about: files below one configured folder, and uploads; read, mined and kept while in use.
+"""Logs that can be asked about: files below one configured folder, and stored files; read, mined and kept while in use.
 
 `facts` is what a person sees before any model: lines, time span, levels over time and the templates.
 """
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loglore.api.errors import not_found
+from loglore.api.errors import known, not_found
 from loglore.api.places import below
-from loglore.api.uploads import Uploads
 from loglore.errors import InputError
+from loglore.hub import files
+from loglore.store.database import Database
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +30,7 @@ TOP_TEMPLATES = 8
 
 
 class LogReference(BaseModel):
-    """A log: `path` below the configured folder, or `file`, the id of an upload."""
+    """A log: `path` below the configured folder, or `file`, the id of a stored file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,9 +61,9 @@ class Kept:
 class Logs:
     """Reads logs, and keeps the last `KEPT` of them mined: a follow-up question does not read a gigabyte again."""
 
-    def __init__(self, root: Path, uploads: Uploads) -> None:
+    def __init__(self, root: Path, database: Database) -> None:
         self.root = root
-        self._uploads = uploads
+        self._database = database
         self._kept: OrderedDict[object, Kept] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -104,7 +105,8 @@ class Logs:
 
     def _path(self, reference: LogReference) -> Path:
         if reference.file is not None:
-            return self._uploads.path(reference.file)
+            name = reference.file
+            return known(lambda: files.local_path(self._database, name))
         found = below(self.root, str(reference.path))
         if found is None or not found.is_file():
             raise not_found(f"log {reference.path!r} below {self.root}")

@@ -1,20 +1,23 @@
-"""Models on offer: every version in the hub as `name@version`, and the embedded model."""
+"""Models on offer: what sessions serve, every version in the hub as `name@version`, and the embedded model."""
 
-import datetime
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from loglore.api import versions
+from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError
 from loglore.errors import InputError
 from loglore.hub import models
 from loglore.models.job import EMBEDDED, embedded_gguf
+from loglore.store.database import Database
 
 if TYPE_CHECKING:
+    from loglore.api.house import House
     from loglore.api.sessions import Sessions
 
 
-def canonical(reference: str | None) -> str:
+def canonical(reference: str | None, database: Database | None = None) -> str:
     """The full name of a model: `name@version`, or the embedded model's; None stands for the newest.
 
     Only names, never paths: what lies elsewhere on the disk is not for callers of an API.
@@ -22,46 +25,80 @@ def canonical(reference: str | None) -> str:
     Raises:
         ApiError: 404 `model_not_found`.
     """
-    wanted = reference or models.newest()
-    if wanted == EMBEDDED and not models.versions(EMBEDDED):
+    wanted = reference or models.newest(database)
+    if wanted == EMBEDDED and not models.versions(EMBEDDED, database):
         return EMBEDDED
     try:
-        found = models.find(wanted)
+        return models.find(wanted, database).row.reference
     except InputError as fault:
         raise ApiError(404, str(fault), "model_not_found", "model") from None
-    return f"{found.name}@{found.version}"
 
 
-def router(sessions: "Sessions") -> APIRouter:
-    """Routes under `/v1/models`. `bytes`, `lineage`, `embedded` and `running` go beyond OpenAI's fields."""
-    routes = APIRouter(prefix="/v1/models", tags=["models"])
+class Offer:
+    """What `/v1/models` shows.
 
-    @routes.get("")
-    def list_models() -> dict[str, Any]:
-        """All models, the newest first, the embedded one last."""
-        return {"object": "list", "data": _cards(sessions)}
+    Beyond OpenAI's fields: `bytes`, `lineage`, `embedded`, `running`, and of a model that a session serves `session`,
+    `state` and `meta.n_ctx` (its context).
+    """
 
-    @routes.get("/{model}")
-    def read_model(model: str) -> dict[str, Any]:
-        """One model."""
-        name = canonical(model)
-        for card in _cards(sessions):
+    def __init__(self, house: "House", database: Database, sessions: "Sessions | None") -> None:
+        self._house, self._database, self._sessions = house, database, sessions
+
+    def cards(self) -> list[dict[str, Any]]:
+        """All models: those of sessions first, then the hub's, the newest first, then the embedded one."""
+        served = {card["id"]: card for card in self._house.cards()}
+        if self._sessions is None:
+            return list(served.values())
+        cards = []
+        for card in self._hub():
+            live = served.pop(card["id"], {})
+            running = card["id"] == self._sessions.model or bool(live)
+            cards.append(
+                {**card, **{name: value for name, value in live.items() if name not in card}, "running": running}
+            )
+        return [*served.values(), *cards]
+
+    def find(self, model: str) -> dict[str, Any]:
+        """One model. Raises ApiError 404."""
+        served = [card for card in self._house.cards() if card["id"] == model]
+        if self._sessions is None:
+            if not served:
+                raise ApiError(404, f"model {model!r}: not served here", "model_not_found", "model")
+            return served[0]
+        name = model if served else canonical(model, self._database)
+        for card in self.cards():
             if card["id"] == name:
                 return card
         raise ApiError(404, f"model {model!r}: not installed", "model_not_found", "model")
 
+    def _hub(self) -> list[dict[str, Any]]:
+        found = sorted((each.row for each in models.models(self._database)), key=lambda row: row.created, reverse=True)
+        cards = [_card(row.reference, row.created, row.bytes, row.facts.get("lineage", {})) for row in found]
+        return cards if any(row.name == EMBEDDED for row in found) else [*cards, *_embedded()]
+
+
+def router(offer: Offer, database: Database, hub: bool) -> APIRouter:
+    """Routes under `/v1/models`; `hub` offers to delete a version of it."""
+    routes = APIRouter(prefix="/v1/models", tags=["models"], responses=ERRORS)
+
+    @routes.get("")
+    def list_models() -> dict[str, Any]:
+        """All models."""
+        return {"object": "list", "data": offer.cards()}
+
+    @routes.get("/{model:path}")
+    def read_model(model: str) -> dict[str, Any]:
+        """One model; its id may contain `/`."""
+        return offer.find(model)
+
+    if hub:
+
+        @routes.delete("/{model}")
+        def delete_model(model: str, request: Request) -> dict[str, Any]:
+            """Delete a version of the hub, `NAME@N`, that nothing depends on."""
+            return versions.deleted(database, model, request)
+
     return routes
-
-
-def _cards(sessions: "Sessions") -> list[dict[str, Any]]:
-    versions = sorted(models.models(), key=lambda version: str(version.card["created"]), reverse=True)
-    cards = [
-        _card(f"{each.name}@{each.version}", str(each.card["created"]), each.card["bytes"], each.card["lineage"])
-        for each in versions
-    ]
-    if not models.versions(EMBEDDED):
-        cards += _embedded()
-    return [{**card, "running": card["id"] == sessions.model} for card in cards]
 
 
 def _embedded() -> list[dict[str, Any]]:
@@ -69,15 +106,14 @@ def _embedded() -> list[dict[str, Any]]:
         facts = embedded_gguf().stat()
     except InputError:
         return []  # not installed: there is nothing to offer
-    created = datetime.datetime.fromtimestamp(facts.st_mtime, datetime.UTC).isoformat()
-    return [{**_card(EMBEDDED, created, facts.st_size, {}), "embedded": True}]
+    return [{**_card(EMBEDDED, facts.st_mtime, facts.st_size, {}), "embedded": True}]
 
 
-def _card(name: str, created: str, size: int, lineage: dict[str, Any]) -> dict[str, Any]:
+def _card(name: str, created: float, size: int, lineage: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
-        "created": int(datetime.datetime.fromisoformat(created).timestamp()),
+        "created": int(created),
         "owned_by": "loglore",
         "bytes": size,
         "lineage": lineage,

@@ -14,8 +14,8 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from loglore.api.app import Parts, create_app
 from loglore.api.bounds import PatientOnce
-from loglore.api.gateway import create_gateway
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
@@ -74,7 +74,7 @@ async def _serve(wish: Wish, database: Database, bound: socket.socket) -> None:
     off_loopback = wish.host not in LOOPBACK
     keyring = Keyring(database, wish.require_key or off_loopback)
     house = House(database, f"http://{host}:{bound.getsockname()[1]}/v1", keyring.required)
-    app = create_gateway(house, database, keyring, wish.history_days, off_loopback)
+    app = create_app(Parts(house, database, keyring, wish.history_days, off_loopback))
     config = uvicorn.Config(
         app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=STOP_TIMEOUT_S
     )

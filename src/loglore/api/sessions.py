@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from loglore.api.errors import ApiError
+from loglore.api.house import House
 from loglore.api.models import canonical
-from loglore.api.relay import Seat, check_length
+from loglore.api.relay import Seat, Source, check_length
+from loglore.store.database import Database
 
 if TYPE_CHECKING:
     from loglore.serve.engine import Session
@@ -89,8 +91,8 @@ class Sessions:
 class OnDemand:
     """Seats at the one session, for models of the hub by their names."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, database: Database) -> None:
+        self._sessions, self._database = sessions, database
 
     @contextlib.asynccontextmanager
     async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
@@ -99,6 +101,21 @@ class OnDemand:
         Raises:
             ApiError: 400 for a prompt of so many bytes that it cannot fit; else as `Sessions.use`.
         """
-        async with self._sessions.use(canonical(model)) as session:
+        name = await asyncio.to_thread(canonical, model, self._database)
+        async with self._sessions.use(name) as session:
             check_length(session, text_bytes)
             yield Seat(session, session.model_id)
+
+
+class Either:
+    """Seats at sessions that somebody started, else at the one that is started on demand."""
+
+    def __init__(self, house: House, on_demand: OnDemand) -> None:
+        self._house, self._on_demand = house, on_demand
+
+    @contextlib.asynccontextmanager
+    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
+        """A seat for one request to `model`. Raises as `House.use` and `OnDemand.use`."""
+        source: Source = self._house if self._house.serves(model) else self._on_demand
+        async with source.use(model, text_bytes) as seat:
+            yield seat

@@ -3,23 +3,20 @@
 Exit codes: 0 done, 1 a job failed, 2 bad input, 130 stopped by Ctrl-C. Errors are one line; `--debug` shows where.
 """
 
-import contextlib
-import ctypes
 import errno
 import json
 import os
 import sys
-import time
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, logs, models, serving, stages, synth
+from loglore.cli import data, evaluate, hub, jobs, logs, models, serving, stages, synth
 from loglore.cli.output import AsJson, say
-from loglore.errors import InputError, JobError
+from loglore.errors import InputError, JobError, is_full_disk
+from loglore.runs.tuning import tune
 
 app = typer.Typer(
     help="Teach a language model the lore of your logs, and ask it what went wrong.",
@@ -28,6 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data.app, name="data")
+app.add_typer(hub.app, name="hub")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(logs.app, name="logs")
 app.add_typer(models.app, name="models")
 app.add_typer(serving.sessions_app, name="sessions")
@@ -35,11 +34,6 @@ app.add_typer(serving.keys_app, name="keys")
 app.add_typer(synth.app, name="synth")
 app.command("test")(evaluate.test)
 app.command("compare")(evaluate.compare)
-
-M_ARENA_MAX = -8  # of malloc.h
-LOAD = Path("/proc/loadavg")  # its fourth field: entities that can be run now / all of them (proc_loadavg(5))
-# How a full disk reads in errors of libraries that write files in Rust (safetensors) or C++ (torch).
-FULL_DISK = ("No space left on device", "PytorchStreamWriter failed writing")
 
 
 @app.callback()
@@ -118,6 +112,7 @@ def estimate(
 app.command("train")(stages.train)
 app.command("export")(stages.export)
 app.command("serve")(serving.serve)
+app.command("worker")(jobs.worker)
 
 
 @app.command()
@@ -126,11 +121,12 @@ def studio(
     host: Annotated[str, typer.Option(help="Address to bind; loopback only.")] = "127.0.0.1",
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
+    worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
 ) -> None:
-    """Start the web portal and its API: runs, models, and a chat about logs; Ctrl-C stops both."""
+    """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
-    start(host, port, runs, logs)
+    start(host, port, runs, logs, worker=worker)
 
 
 @app.command()
@@ -148,12 +144,7 @@ def chat(
 
 def main() -> None:
     """Entry point: run the verb, turn errors into one line and an exit code."""
-    _choose_thread_waiting()
-    _share_one_arena()
-    # PEFT calls what transformers renamed; nothing a user could change.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    # Bars of the libraries below: ours show rate and ETA. tqdm reads this when it is imported.
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    tune()
     try:
         app()
     except InputError as fault:
@@ -174,48 +165,9 @@ def main() -> None:
     except Exception as fault:
         if os.environ.get("LOGLORE_DEBUG"):
             raise
-        if any(sign in str(fault) for sign in FULL_DISK):
+        if is_full_disk(fault):
             _fail(_described(OSError(errno.ENOSPC, "")), 1)
         _fail(f"{type(fault).__name__}: {' '.join(str(fault).split())} (--debug shows where)", 1)
-
-
-def _choose_thread_waiting() -> None:
-    """How OpenMP threads wait for each other; it is read when torch is imported.
-
-    On cores that others use, too, they must sleep: spinning made training two to five times slower. On idle cores a
-    short spin makes it about an eighth faster (docs/LOG.md). Said in the environment, it is left as it is.
-    """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
-        return
-    if _running_now() < 0.5 * (os.cpu_count() or 1):
-        os.environ["GOMP_SPINCOUNT"] = "10000"
-    else:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-
-
-def _running_now() -> float:
-    """Threads of other processes that run or wait for a core, the median of five looks within 8 ms.
-
-    The load average would remember the installation that has just ended.
-    """
-    if not LOAD.exists():
-        return os.getloadavg()[0]
-    looks = []
-    for number in range(5):
-        if number:
-            time.sleep(0.002)
-        looks.append(int(LOAD.read_text().split()[3].partition("/")[0]) - 1)
-    return sorted(looks)[2]
-
-
-def _share_one_arena() -> None:
-    """Let all threads take memory from one arena of glibc's allocator.
-
-    The backward pass runs in a thread of its own, and what it frees in its arena the forward pass could not use again.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):  # a libc other than glibc
-            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _described(fault: OSError) -> str:

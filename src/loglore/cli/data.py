@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from loglore.cli import data_tokens
+from loglore.cli import data_tokens, datasets
 from loglore.cli.output import AsJson, say
 
 if TYPE_CHECKING:
     from loglore.data.faults import Skipped
     from loglore.data.too_long import Limit
 
-app = typer.Typer(help="Check, convert, split, mix, count, pack and fetch datasets.", no_args_is_help=True)
+app = typer.Typer(help="Check, convert, split, mix, count, pack, fetch and keep datasets.", no_args_is_help=True)
 app.add_typer(data_tokens.app)
+app.add_typer(datasets.app)
 
 DataPath = Annotated[str, typer.Argument(help="File, folder, ZIP archive or s3:// URL.")]
 OutPath = Annotated[

@@ -1,28 +1,30 @@
-"""The model hub as folders: `<home>/models/<name>/<version>/` holds a version's files and its `model.json`.
+"""Models: named versions of Hugging Face folders, PEFT adapters and GGUF files.
 
-Files are hard-linked where the file system allows, so adding a model costs no disk space; a linked file must therefore
-never be edited in place, which atomic writes (write beside, rename) never do. The version number is taken by renaming a
-complete folder into place, so two processes that add at the same time get two numbers.
+Functions open the settings' database where none is given. Files are hard-linked where the file system allows, so adding
+a model costs no disk space; a linked file must therefore never be edited in place, which atomic writes (write beside,
+rename) never do.
 """
 
-import contextlib
-import datetime
-import errno
-import os
-import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loglore.errors import InputError
+from loglore.hub import adopt, contents
+from loglore.hub import lineage as lineages
+from loglore.hub.place import NAME as NAME
+from loglore.hub.place import check_name, check_tag, opened
 from loglore.models.job import EMBEDDED, embedded_gguf
-from loglore.runs import files, fingerprint
-from loglore.settings import load
+from loglore.models.load import from_hugging_face
+from loglore.store import sessions
+from loglore.store import versions as rows
+from loglore.store.database import Database
+from loglore.store.objects import holding
+from loglore.store.storage import storage
+from loglore.store.versions import NewVersion, Version
 
-CARD = "model.json"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+LONGEST_CARD = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,164 +32,225 @@ class ModelVersion:
     """One version of a named model.
 
     Attributes:
-        name: the model's name.
-        version: 1, 2, 3…
-        path: folder with the files: a Hugging Face folder, or one GGUF file.
-        card: content of `model.json` (`name`, `version`, `created`, `sha256`, `bytes`, `lineage`).
+        row: what the database says about it.
+        path: folder of its files on this machine; with a storage on S3 it is there once `resolve` was called.
     """
 
-    name: str
-    version: int
+    row: Version
     path: Path
-    card: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.row.name
+
+    @property
+    def version(self) -> int:
+        """Its number, from 1."""
+        return self.row.number
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """Content of `model.json` (`id`, `name`, `version`, `created`, `sha256`, `bytes`, `parents`, `lineage`)."""
+        return contents.card_of(self.row)
 
 
-def add(name: str, source: Path, lineage: Mapping[str, Any]) -> ModelVersion:
+def add(
+    name: str,
+    source: Path,
+    lineage: Mapping[str, Any],
+    database: Database | None = None,
+    *,
+    parents: Sequence[str] | None = None,
+    licence: str = "",
+    card: str | None = None,
+    by: str | None = None,
+) -> ModelVersion:
     """Add the model in `source` as the next version of `name`; the same content again gives the version it has.
 
     Args:
         name: lower-case letters, digits, `.`, `_`, `-`; at most 64.
-        source: Hugging Face folder or GGUF file.
-        lineage: where it comes from, stored in the card (base, data, hyperparameters, run…).
+        source: Hugging Face folder, PEFT adapter folder or GGUF file.
+        lineage: where it comes from, as facts (base, data, hyperparameters, run…).
+        database: where the hub is; default the settings'.
+        parents: ids of the versions it was made from, or `model:NAME@N`, `dataset:NAME@N`; default: those that
+            `lineage` names and the hub has.
+        licence: its terms, as people name them.
+        card: a text about it; default the folder's README.md.
+        by: id of the key that adds it.
 
     Raises:
-        InputError: an impossible name, or nothing that is a model in `source`.
+        InputError: an impossible name, no such parent, or nothing that is a model in `source`.
+        DiskFullError: no room for it; nothing was added.
     """
-    if not NAME.fullmatch(name):
-        raise InputError(f"model name {name!r}: expected lower-case letters, digits, `.`, `_`, `-`, at most 64 of them")
-    _check_is_model(source)
-    digest = fingerprint.of_path(source)
-    for known in versions(name):
-        if known.card["sha256"] == digest:
-            return known
-    home = _home() / name
-    home.mkdir(parents=True, exist_ok=True)
-    partial = home / f".adding-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _copy(source, partial)
-        return _publish(name, partial, {"sha256": digest, "bytes": _size(partial), "lineage": dict(lineage)})
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    check_name("model", name)
+    check_is_model(source)
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        place = storage()
+        with holding(hub, place) as holder:
+            manifest = contents.put(holder, contents.files_of(source), True)
+            new = NewVersion(
+                "model",
+                name,
+                contents.digest(manifest),
+                manifest,
+                {"lineage": dict(lineage), **({"licence": licence} if licence else {})},
+                _readme(source) if card is None else card,
+                created_by=by,
+                parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
+            )
+            made = rows.add(hub, new)
+        return ModelVersion(made, contents.materialise(hub, made, place))
 
 
-def versions(name: str) -> list[ModelVersion]:
+def versions(name: str, database: Database | None = None) -> list[ModelVersion]:
     """All versions of `name`, oldest first; empty when there are none."""
-    folder = _home() / name
-    numbers = sorted(int(each.name) for each in folder.iterdir() if each.name.isdigit()) if folder.is_dir() else []
-    return [
-        ModelVersion(name, number, folder / str(number), files.read_json(folder / str(number) / CARD))
-        for number in numbers
-    ]
+    return _versions(name, database) if NAME.fullmatch(name) else []
 
 
-def models() -> list[ModelVersion]:
+def models(database: Database | None = None) -> list[ModelVersion]:
     """All versions of all models, by name, oldest first."""
-    home = _home()
-    names = sorted(each.name for each in home.iterdir() if NAME.fullmatch(each.name)) if home.is_dir() else []
-    return [version for name in names for version in versions(name)]
+    return _versions(None, database)
 
 
-def find(reference: str) -> ModelVersion:
-    """The version that `name` (its latest) or `name@version` stands for.
+def find(reference: str, database: Database | None = None) -> ModelVersion:
+    """The version that `name` (its latest), `name@version` or `name@tag` stands for.
 
     Raises:
         InputError: no such model or version.
     """
-    name, _, number = reference.partition("@")
-    known = versions(name) if NAME.fullmatch(name) else []
-    if not known:
-        names = ", ".join(sorted({each.name for each in models()})) or "none yet"
-        raise InputError(f"model {reference!r}: not in the hub ({names}), and no such path")
-    if not number:
-        return known[-1]
-    for version in known:
-        if str(version.version) == number:
-            return version
-    raise InputError(f"model {reference!r}: {name} has versions {known[0].version} to {known[-1].version}")
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        return _model(_find(hub, reference))
 
 
-def resolve(reference: str) -> Path:
+def resolve(reference: str, database: Database | None = None) -> Path:
     """The folder or GGUF file that a user's MODEL stands for: a path, `name`, `name@version` or the embedded model.
 
     Raises:
         InputError: it is none of these.
+        JobError: its files cannot be brought here.
     """
     path = Path(reference).expanduser()
     if path.exists():
-        _check_is_model(path)
+        check_is_model(path)
         return path
-    if reference == EMBEDDED and not versions(EMBEDDED):
-        return embedded_gguf()
-    return find(reference).path
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        if reference == EMBEDDED and not rows.versions(hub, "model", EMBEDDED):
+            return embedded_gguf()
+        return contents.materialise(hub, _find(hub, reference))
 
 
-def newest() -> str:
+def newest(database: Database | None = None) -> str:
     """What a chat uses when no model is named: the version added last, or the embedded model while there is none."""
-    known = max(models(), key=lambda version: str(version.card["created"]), default=None)
-    return EMBEDDED if known is None else f"{known.name}@{known.version}"
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        known = rows.newest(hub, "model")
+    return EMBEDDED if known is None else known.reference
 
 
-def delete(reference: str) -> ModelVersion:
+def delete(reference: str, database: Database | None = None) -> ModelVersion:
     """Remove one version (`name@version`, or the latest of `name`) from the hub; its number is not given again.
 
+    Its objects go with the next `hub.collect`, where nothing else refers to them.
+
     Raises:
-        InputError: no such model or version.
+        InputError: no such model or version, or something depends on it: a version made from it, a job, a session.
     """
-    version = find(reference)
-    hidden = version.path.with_name(f".deleted-{version.version}")
-    version.path.rename(hidden)
-    shutil.rmtree(hidden)
-    # Remembered by an empty marker, else deleting the latest version would hand its number to other content.
-    version.path.with_name(f".used-{version.version}").touch()
-    return version
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        version = _find(hub, reference)
+        if session := _served_by(hub, version):
+            raise InputError(f"model {version.reference}: not deleted, session {session} serves it")
+        rows.remove(hub, version)
+        contents.discard(version)
+        return _model(version)
 
 
-def _publish(name: str, partial: Path, facts: Mapping[str, Any]) -> ModelVersion:
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    home = partial.parent
-    taken = [each.name.removeprefix(".used-") for each in home.iterdir()]
-    number = 1 + max((int(each) for each in taken if each.isdigit()), default=0)
-    while True:
-        card = {"name": name, "version": number, "created": created, **facts}
-        files.write_json(partial / CARD, card)
-        try:
-            partial.rename(home / str(number))
-            return ModelVersion(name, number, home / str(number), card)
-        except OSError as fault:
-            if fault.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            number += 1
+def download(reference: str, database: Database | None = None) -> Path:
+    """Bring a model's files to this machine: of the hub, or `org/name` of Hugging Face's, which then joins the hub.
+
+    Raises:
+        InputError: there is no such model.
+        JobError: its files cannot be brought here.
+    """
+    organisation, slash, name = reference.partition("/")
+    if not slash:
+        return resolve(reference, database)
+    source = from_hugging_face(reference)
+    added = add(name.lower(), source, {"base": reference, "origin": organisation}, database)
+    return added.path
 
 
-def _check_is_model(path: Path) -> None:
+def tag(reference: str, name: str, database: Database | None = None) -> ModelVersion:
+    """Let a tag point at a version, wherever it pointed before.
+
+    Raises:
+        InputError: no such version, or an impossible tag.
+    """
+    check_tag(name)
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        return _model(rows.tag(hub, _find(hub, reference), name))
+
+
+def untag(reference: str, name: str, database: Database | None = None) -> ModelVersion:
+    """Remove a tag from the version it points at.
+
+    Raises:
+        InputError: no such version, or it has no such tag.
+    """
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        version = _find(hub, reference)
+        if name not in version.tags:
+            raise InputError(f"model {version.reference}: no tag {name!r}; it has: {', '.join(version.tags) or 'none'}")
+        rows.untag(hub, "model", version.name, name)
+        return _model(rows.get(hub, version.id))
+
+
+def check_is_model(path: Path) -> None:
+    """Refuse what no engine and no training could load.
+
+    Raises:
+        InputError: neither a GGUF file nor a folder with a model or an adapter.
+    """
     is_gguf = path.is_file() and path.suffix == ".gguf"
+    is_adapter = (path / "adapter_config.json").is_file()
     is_folder = (path / "config.json").is_file() or (path.is_dir() and any(path.glob("*.gguf")))
-    if not (is_gguf or is_folder):
+    if not (is_gguf or is_folder or is_adapter):
         raise InputError(f"{path}: expected a .gguf file or a folder with config.json")
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_file():
-        target.mkdir()
-        _link(source, target / source.name)
-        return
-    # The folder's own card belongs to the version it was taken from; the new version gets its own.
-    shutil.copytree(source, target, copy_function=_link, ignore=shutil.ignore_patterns(".*", CARD))
+def _served_by(hub: Database, version: Version) -> str | None:
+    """The id of a running session of this machine that answers to a name of this version."""
+    names = {version.reference, *(f"{version.name}@{tag}" for tag in version.tags)}
+    if rows.versions(hub, "model", version.name)[-1] == version:
+        names.add(version.name)
+    return next((each.id for each in sessions.sessions(hub) if names & set(each.models) and each.lives()), None)
 
 
-def _link(source: Path | str, target: Path | str) -> None:
+def _find(hub: Database, reference: str) -> Version:
     try:
-        Path(target).hardlink_to(Path(source).resolve())
-    except OSError:
-        with contextlib.suppress(FileNotFoundError):
-            Path(target).unlink()
-        shutil.copy2(source, target)
+        return rows.find(hub, "model", reference)
+    except InputError as fault:
+        if rows.versions(hub, "model", reference.partition("@")[0]):
+            raise
+        raise InputError(f"{fault}, and no such path") from None
 
 
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def _versions(name: str | None, database: Database | None) -> list[ModelVersion]:
+    with opened(database) as hub:
+        adopt.take_in(hub)
+        return [_model(version) for version in rows.versions(hub, "model", name)]
 
 
-def _home() -> Path:
-    return load().home / "models"
+def _model(version: Version) -> ModelVersion:
+    return ModelVersion(version, contents.folder_of(version))
+
+
+def _readme(source: Path) -> str:
+    path = source / "README.md"
+    return path.read_bytes()[:LONGEST_CARD].decode("utf-8", "replace") if path.is_file() else ""

@@ -11,6 +11,8 @@ from loglore.errors import InputError
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec, unknown_key
 
+# Of the shape of all specs: a job that a newer version queued is refused, not misread.
+SPEC_VERSION = 1
 JobFunction = Callable[[Any, RunFolder], dict[str, Any]]
 
 # kind: (module, spec class). Every module has the function `run(spec, context)`.

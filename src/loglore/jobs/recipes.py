@@ -11,7 +11,7 @@ token counts and hardware for the plan) is used when model or data are not on th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,26 @@ from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
 NAME = re.compile(r"[\w-]+")
+# Keys of specs whose names are models of the hub; names under other keys that take paths are datasets.
+MODEL_KEYS = ("model", "adapter", "gguf", "tokenizer")
+GLOB = re.compile(r"[*?\[]")
 HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a recipe: its spec still has references."""
+    """One job of a recipe: its spec still has references.
+
+    parents: versions of the hub that it reads; by: id of the key that wants it. Both go into what it publishes.
+    """
 
     name: str
     kind: str
     values: dict[str, Any]
     publish: str | None
     declared: dict[str, Any]
+    parents: tuple[str, ...] = ()
+    by: str | None = None
 
     def references(self) -> list[tuple[str, str]]:
         """(job, output) pairs that this job's spec refers to."""
@@ -77,9 +85,72 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
         key: _resolved(value, recipe, outputs, _takes_paths(fields[key].annotation) if key in fields else False)
         for key, value in job.values.items()
     }
-    if isinstance(found.get("model"), str) and _takes_paths(fields["model"].annotation):
-        found["model"] = _model(found["model"])
+    for key, value in found.items():
+        if isinstance(value, str) and key in fields and _takes_paths(fields[key].annotation):
+            found[key] = _model(value) if key in MODEL_KEYS else _rows(value)
     return found
+
+
+def placed(
+    kind: str, values: Mapping[str, Any], beside: Path, named: Callable[[str, str], str | None]
+) -> dict[str, Any]:
+    """The values of a spec with absolute paths: a relative one is looked up in `beside`, then the working directory.
+
+    References and patterns of file names stay as they are.
+
+    Args:
+        kind: of the job.
+        values: of its spec.
+        beside: folder for relative paths.
+        named: what stands for a value (by its key) that is no path: a version of the hub; None when it is nothing.
+
+    Raises:
+        InputError: an unknown kind or key, or a file that does not exist; names the key.
+    """
+    fields = spec_class(kind, "job").model_fields
+    for key in values:
+        if key not in fields:
+            raise InputError(unknown_key(key, list(fields)))
+    return {
+        key: _placed(value, key, beside, named) if key == "model" or _takes_paths(fields[key].annotation) else value
+        for key, value in values.items()
+    }
+
+
+def _placed(value: Any, key: str, beside: Path, named: Callable[[str, str], str | None]) -> Any:
+    if isinstance(value, dict):
+        return {name: _placed(part, key, beside, named) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_placed(part, key, beside, named) for part in value]
+    if not isinstance(value, (str, Path)) or REFERENCE.search(str(value)):
+        return value
+    for path in (beside / value, Path(value)):
+        if path.exists() or GLOB.search(str(value)):
+            return str(path.absolute())
+    found = named(key, str(value))
+    if found is None:
+        raise InputError(f"`{key}`: {value}: no such file or folder")
+    return found
+
+
+def filled(value: Any, outputs: Mapping[str, Mapping[str, Path]], where: str) -> Any:
+    """A spec's value with references replaced by paths.
+
+    Raises:
+        InputError: a job has no such output; `where` begins the message.
+    """
+    if isinstance(value, dict):
+        return {key: filled(part, outputs, where) for key, part in value.items()}
+    if isinstance(value, list):
+        return [filled(part, outputs, where) for part in value]
+    match = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        return value
+    job, output = match.groups()
+    found = outputs[job]
+    if output not in found:
+        raise InputError(f"{where}: ${{{job}.{output}}}: job {job} has the outputs {', '.join(sorted(found))}")
+    return str(found[output])
 
 
 def model_path(reference: str) -> Path:
@@ -108,6 +179,21 @@ def _model(value: str) -> str:
     if Path(value).exists() or not (known or HUGGING_FACE.fullmatch(value)):
         return value
     return str(model_path(value))
+
+
+def _rows(value: str) -> str:
+    """A path as it is; else the file of the dataset `name` or `name@version` in our hub.
+
+    A name with a dot in it, as file names have, needs its version.
+    """
+    from loglore.hub import datasets
+    from loglore.hub.place import NAME, opened
+
+    name, _, version = value.partition("@")
+    if Path(value).exists() or not NAME.fullmatch(name) or not (version or "." not in name):
+        return value
+    with opened(None) as database:
+        return str(datasets.materialise(database, value)) if datasets.versions(database, name) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -168,16 +254,7 @@ def _resolved(value: Any, recipe: Recipe, outputs: Mapping[str, Mapping[str, Pat
         return [_resolved(part, recipe, outputs, paths) for part in value]
     if not isinstance(value, str):
         return value
-    match = REFERENCE.fullmatch(value)
-    if match:
-        job, output = match.groups()
-        found = outputs[job]
-        if output == "run":
-            return str(found["run"])
-        if output not in found:
-            raise InputError(
-                f"{recipe.path}: ${{{job}.{output}}}: job {job} has the outputs {', '.join(sorted(found))}"
-            )
-        return str(found[output])
+    if REFERENCE.fullmatch(value):
+        return filled(value, outputs, str(recipe.path))
     beside = recipe.path.parent / value
     return str(beside) if paths and not Path(value).is_absolute() and beside.exists() else value

@@ -17,17 +17,21 @@ from typing import Any
 
 from loglore import __version__
 from loglore.errors import InputError, JobError
-from loglore.hub import models as hub
-from loglore.jobs import recipes
+from loglore.jobs import publishing, recipes
 from loglore.jobs.kinds import function, spec_class
 from loglore.jobs.recipes import Job, Recipe
 from loglore.runs import fingerprint
-from loglore.runs.files import read_json
+from loglore.runs.files import read_json, write_json
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
 from loglore.runs.telemetry import peak_memory, sampled
 
 Say = Callable[[str], None]
+RESULT = "result.json"
+
+
+class BusyError(JobError):
+    """Another run is working in the folder."""
 
 
 def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict[str, dict[str, Any]]:
@@ -49,7 +53,7 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
         raise InputError(f"{recipe.path}: no job {only!r}; jobs: {', '.join(job.name for job in recipe.jobs)}")
     reports: dict[str, dict[str, Any]] = {}
     outputs: dict[str, dict[str, Path]] = {}
-    with _locked(folder / ".lock"):
+    with locked(folder / ".lock"):
         for number, job in enumerate(recipe.jobs, 1):
             title = f"[{number}/{len(recipe.jobs)}] {job.name}"
             report = _run_job(job, recipe, folder / job.name, outputs, _titled(say, title), only)
@@ -71,10 +75,21 @@ def run_values(
     """Run one job from its spec's values; `path` names them in errors, and relative paths are looked up beside it."""
     job = recipes.job_of(path, kind, {**values, "kind": kind})
     recipe = Recipe(kind, path, (job,))
-    with _locked(folder.with_name(f".{folder.name}.lock")):
+    with locked(folder.with_name(f".{folder.name}.lock")):
         report = _run_job(job, recipe, folder, {}, say, None)
     if report is None:
         raise InputError(f"{path}: a spec of one job cannot refer to other jobs")
+    return report
+
+
+def run_queued(job: Job, folder: Path, say: Say) -> dict[str, Any]:
+    """Run one job of the queue in its run folder, its references filled in; the caller holds the folder's lock.
+
+    Raises:
+        InputError, JobError: as `run`.
+    """
+    report = _run_job(job, Recipe(job.kind, folder, (job,)), folder, {}, say, None)
+    assert report is not None  # it refers to no other job
     return report
 
 
@@ -102,7 +117,7 @@ def _run_job(
     start = time.monotonic()
     context.event("job started")
     with sampled(context):
-        result = function(job.kind)(spec, context)
+        result = _result(job, spec, context)
     seconds = time.monotonic() - start
     _release_memory()
     report = {**result, "job": {"kind": job.kind, "fingerprint": mark, "seconds": round(seconds, 1)}}
@@ -112,11 +127,26 @@ def _run_job(
     report["job"]["peak_memory"] = peak_memory(context)
     report["job"]["version"] = __version__
     if job.publish:
-        report["job"]["published"] = _publish(job, context.path, report)
+        report["job"] |= publishing.publish(job, _output_paths(context.path, report), report)
     context.finish(report)
+    (context.path / RESULT).unlink(missing_ok=True)
     context.event("job finished", seconds=round(seconds, 1))
     say(f"done in {seconds:.1f} s" + (f", published as {report['job']['published']}" if job.publish else ""))
     return report
+
+
+def _result(job: Job, spec: Spec, context: RunFolder) -> dict[str, Any]:
+    """What the job's function returns; kept until the report is written, which fingerprints gigabytes first.
+
+    A job that is killed meanwhile is not done again.
+    """
+    kept = context.path / RESULT
+    if kept.exists():
+        return dict(read_json(kept))
+    result = function(job.kind)(spec, context)
+    if not result.get("unfinished"):
+        write_json(kept, result)
+    return result
 
 
 def _release_memory() -> None:
@@ -167,22 +197,17 @@ def _output_paths(folder: Path, report: dict[str, Any]) -> dict[str, Path]:
     return {"run": folder, **{name: folder / path for name, path in report["outputs"].items()}}
 
 
-def _publish(job: Job, folder: Path, report: dict[str, Any]) -> str:
-    outputs = _output_paths(folder, report)
-    if "model" not in outputs:
-        raise InputError(f"job {job.name}: `publish` needs an output `model`; outputs: {', '.join(report['outputs'])}")
-    version = hub.add(
-        str(job.publish), outputs["model"], {"job": job.name, "kind": job.kind, **report.get("lineage", {})}
-    )
-    return f"{version.name}@{version.version}"
-
-
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
+    """Hold a lock file; the lock goes with the process, however it ends.
+
+    Raises:
+        BusyError: another process holds it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise JobError(f"{file}: another run is working in this folder; wait for it or stop it") from None
+            raise BusyError(f"{file}: another run is working in this folder; wait for it or stop it") from None
         yield

@@ -11,6 +11,7 @@ import httpx2
 from loglore.errors import InputError, JobError
 
 PART_BYTES = 8 * 1024 * 1024
+KEPT_S = 86_400
 REFUSED = 400
 SERVER_FAULT = 500
 # Reading a large log is the slowest answer that does not stream.
@@ -61,9 +62,10 @@ class Api:
 
     def upload(self, name: str, size: int, stream: BinaryIO) -> Reference:
         """Send a log in parts; returns the reference to ask about it."""
-        upload = self._post(
-            "/v1/uploads", {"filename": name, "bytes": size, "purpose": "user_data", "mime_type": "text/plain"}
-        )["id"]
+        wish = {"filename": name, "bytes": size, "purpose": "user_data", "mime_type": "text/plain"}
+        # It is for questions, not for keeping.
+        expiry = {"anchor": "created_at", "seconds": KEPT_S}
+        upload = self._post("/v1/uploads", {**wish, "expires_after": expiry})["id"]
         parts = []
         while part := stream.read(PART_BYTES):
             with _plain_errors(self.url):

@@ -1,7 +1,9 @@
-"""`loglore studio`: the API and the pages as two processes on loopback, started and stopped together.
+"""`loglore studio`: the API, a worker and the pages as three processes on loopback, started and stopped together.
 
-Processes of their own, so that a page that works hard cannot delay the API, and so that neither outlives this one: each
-ends when its standard input does, and that pipe closes with this process, however it ends.
+Processes of their own, so that a page that works hard cannot delay the API, and so that none outlives this one: each
+ends when its standard input does, and that pipe closes with this process, however it ends. The worker then lets running
+jobs save a checkpoint; they go on at the next start. Each can also run alone: see `deploy/`; jobs of a worker that runs
+alone outlive the studio.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ PACKAGES = ("fastapi", "uvicorn", "multipart", "streamlit", "httpx2")
 BAD_INPUT = 2  # exit status of a process that was started with a wrong argument
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
+SAVE_TIMEOUT_S = 150.0  # of the worker, whose jobs may take two minutes to save
 POLL_S = 0.1
 
 Process = subprocess.Popen[bytes]
@@ -37,8 +40,9 @@ def start(
     runs: Path = Path("runs"),
     logs: Path = Path("examples/logs"),
     api_port: int | None = None,
+    worker: bool = True,
 ) -> None:
-    """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when both answer.
+    """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
     Args:
         host: address to bind, on loopback only.
@@ -46,6 +50,7 @@ def start(
         runs: folder of run folders; it may not exist yet.
         logs: folder of logs that may be asked about by path.
         api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
+        worker: also start a worker, which runs the jobs.
 
     Raises:
         InputError: another host, a port that is taken, or packages that are not installed.
@@ -57,18 +62,27 @@ def start(
     folder = load().home / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    api_log, page_log = folder / f"{stamp}-api.log", folder / f"{stamp}-page.log"
+    api_log, work_log, page_log = (folder / f"{stamp}-{name}.log" for name in ("api", "worker", "page"))
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-        # Runs on Ctrl-C too, after both processes have been stopped.
+        # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
         arguments = ["--host", host, "--port", str(wanted), "--runs", str(runs), "--logs", str(logs), "--until-eof"]
         api = stack.enter_context(_child("loglore.api", arguments, api_log))
-        api_url = _api_url(api, api_log)
+        api_url = _first_line("API", api, api_log)
+        # Empty but for the first start ever.
+        assert api.stdout is not None
+        admin_key = api.stdout.readline().decode().strip()
+        children, works = {"API": (api, api_log)}, "no worker here"
+        if worker:
+            working = stack.enter_context(_child("loglore.jobs.work", ["--until-eof"], work_log, SAVE_TIMEOUT_S))
+            works = _first_line("worker", working, work_log)
+            children["worker"] = (working, work_log)
         page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
         page_url = f"http://{_in_url(host)}:{page_port}"
         _wait_for_page(page_url, page, page_log)
-        print(_greeting(page_url, api_url, runs, logs), flush=True)
-        _watch({"API": (api, api_log), "page server": (page, page_log)})
+        print(_greeting(page_url, api_url, works, admin_key), f"  runs: {_shown(runs)}", f"  logs: {logs}", sep="\n")
+        print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
+        _watch({**children, "page server": (page, page_log)})
 
 
 def _check_installed() -> None:
@@ -96,7 +110,9 @@ def _free_port(host: str, port: int) -> int:
 
 
 @contextlib.contextmanager
-def _child(module: str, arguments: Sequence[str], log: Path) -> Iterator[Process]:
+def _child(
+    module: str, arguments: Sequence[str], log: Path, stop_timeout_s: float = STOP_TIMEOUT_S
+) -> Iterator[Process]:
     """A process that ends with this one; its standard error goes to `log`."""
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -110,28 +126,29 @@ def _child(module: str, arguments: Sequence[str], log: Path) -> Iterator[Process
     try:
         yield process
     finally:
-        _stop(process)
+        _stop(process, stop_timeout_s)
 
 
-def _stop(process: Process) -> None:
+def _stop(process: Process, timeout_s: float) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
     try:
-        process.wait(STOP_TIMEOUT_S)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
     process.stdout.close()
 
 
-def _api_url(api: Process, log: Path) -> str:
-    assert api.stdout is not None
-    ready, _, _ = select.select([api.stdout], [], [], START_TIMEOUT_S)
-    line = api.stdout.readline().decode().strip() if ready else ""
+def _first_line(name: str, process: Process, log: Path) -> str:
+    """What a process says when it has started."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    line = process.stdout.readline().decode().strip() if ready else ""
     if not line:
-        raise _failure("API", api, log)
+        raise _failure(name, process, log)
     return line
 
 
@@ -158,14 +175,17 @@ def _failure(name: str, process: Process, log: Path) -> InputError | JobError:
     return JobError(f"the {name} {state}{': ' + lines[-1] if lines else ''}; see {log}")
 
 
-def _greeting(page_url: str, api_url: str, runs: Path, logs: Path) -> str:
+def _greeting(page_url: str, api_url: str, works: str, admin_key: str) -> str:
+    shown = f"\n  admin key, shown this once (scopes chat, manage): {admin_key}" if admin_key else ""
     return (
         f"LogLore studio: {page_url}\n"
-        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine)\n"
-        f"  runs: {runs}{'' if runs.is_dir() else '  (none yet: make quickstart)'}\n"
-        f"  logs: {logs}\n"
-        "Ctrl-C stops it."
+        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine){shown}\n"
+        f"  jobs: {works}"
     )
+
+
+def _shown(runs: Path) -> str:
+    return str(runs) if runs.is_dir() else f"{runs}  (none yet: make quickstart)"
 
 
 def _watch(processes: dict[str, tuple[Process, Path]]) -> None:

@@ -2,11 +2,31 @@
 
 from alembic import context
 
-from loglore.store import completions, keys, sessions
+from loglore.store import (
+    asked,
+    audit,
+    completions,
+    connections,
+    costs,
+    evals,
+    events,
+    files,
+    idempotency,
+    jobs,
+    keys,
+    objects,
+    scores,
+    sessions,
+    uses,
+    versions,
+)
 from loglore.store.schema import METADATA
 
 # Imported for their tables.
-GROUPS = (completions, keys, sessions)
+GROUPS = (
+    asked, audit, completions, connections, costs, evals, events, files, idempotency, jobs, keys, objects, scores,
+    sessions, uses, versions,
+)  # fmt: skip
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
 with context.begin_transaction():
