@@ -25,8 +25,10 @@ LONG = "Jan  3 04:07:09 web-1 sshd[812]: Failed password for invalid user admin\
 @pytest.fixture(scope="module")
 def session(tiny_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
     log = tmp_path_factory.mktemp("engine") / "engine.log"
-    with running(tiny_gguf, model_id="org/tiny", context=512, parallel=2, log=log) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it on a busy machine
+        with running(tiny_gguf, model_id="org/tiny", context=512, parallel=2, log=log) as started:
+            yield started
 
 
 def user(text: str) -> list[dict[str, str]]:
@@ -40,6 +42,12 @@ def gone(pid: int, within_s: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_threads_of_the_engine_spin_whatever_the_command_line_chose(session: Session) -> None:
+    given = psutil.Process(session.pid).environ()
+    assert "OMP_WAIT_POLICY" not in given
+    assert given["GOMP_SPINCOUNT"] == "10000"
 
 
 def test_official_client_streams_text_and_usage(session: Session) -> None:

@@ -90,6 +90,14 @@ def test_cost_is_of_busy_and_of_all_hours(done: tuple[Path, dict, TrainSpec]) ->
     assert report["wall_seconds"] > report["seconds"]
 
 
+def test_the_report_says_how_long_the_loop_waited_for_rows(done: tuple[Path, dict, TrainSpec]) -> None:
+    folder, report, _ = done
+    steps = [row for row in files.read_jsonl_log(folder / "metrics.jsonl") if "loss" in row]
+    waited = report["loader"]
+    assert waited["rows"] >= len(steps) and waited["seconds"] > 0
+    assert waited["share"] == pytest.approx(waited["seconds"] / sum(row["seconds"] for row in steps))
+
+
 def test_every_step_has_its_shares(done: tuple[Path, dict, TrainSpec]) -> None:
     folder, report, _ = done
     rows = [row for row in files.read_jsonl_log(folder / "metrics.jsonl") if "loss" in row]

@@ -18,7 +18,7 @@ import torch
 def packed_weights(model: Any) -> Iterator[None]:
     """Let the bf16 linear layers of a model on a CPU use reordered weights inside the block."""
     packed = []
-    if model.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if model.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         packed = [
             module
             for module in model.modules()
@@ -26,11 +26,11 @@ def packed_weights(model: Any) -> Iterator[None]:
         ]
     try:
         for module in packed:
-            module.forward = _forward(module)
+            vars(module)["forward"] = _forward(module)
         yield
     finally:
         for module in packed:
-            module.__dict__.pop("forward", None)
+            vars(module).pop("forward", None)
 
 
 def _forward(module: torch.nn.Linear) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -32,6 +32,8 @@ from loglore.train import (
     forgetting,
     hyperparameters,
     launch,
+    live,
+    loader,
     saving,
     stopping,
     trackers,
@@ -86,7 +88,8 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
 
     Returns:
         outputs (`model`, and `adapter` for LoRA), steps, samples, tokens, seconds, hyperparameters with their outcomes,
-        packing fill, first and last losses, perplexity before and after. Empty in a process that does not lead.
+        packing fill, first and last losses, perplexity before and after, what the loader took. Empty in a process that
+        does not lead.
 
     Raises:
         InputError: spec, hyperparameters, model or rows are not what they should be.
@@ -156,8 +159,9 @@ def _train(
     before = _perplexity(spec, requested, task, model, tokenizer, context, world, start)
     finished = round(task.tokens_until(done))
     _tell_launcher(context, world, task, done, finished)
-    with context.progress(f"train {spec.stage}", task.tokens, "tokens", finished) as tick:
+    with live.watched(context, f"train {spec.stage}", task.tokens, finished) as tick:
         loop = task.loop(model, requested, tokenizer, context, tick, world)
+        waited = loader.watch(loop) if spec.stage != "dpo" else None
         for name in spec.report_to if world.leads else ():
             loop.add_callback(Tracking(name, context))
         if not start and task.evaluates and requested.eval_strategy != "no":
@@ -177,12 +181,13 @@ def _train(
     if not world.leads:
         return model, {}
     after = _measure(spec, requested, task, model, tokenizer)
-    found = {
+    found: dict[str, Any] = {
         name: {"before": before.get(name), "after": after.get(name)} if after.get(name) else None
         for name in ("perplexity", "domain_perplexity")
     }
     if rows := _evaluated(requested, task):
         found["domain_perplexity"] = forgetting.of_losses(context.metrics(), rows, best)
+    found["loader"] = waited.report(context.metrics(), done) if waited else None
     return model, found
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from loglore.errors import InputError, JobError
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
+from loglore.train import live
 from loglore.train.throughput import sparkline
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _follow(process: "subprocess.Popen[bytes]", context: RunFolder) -> int:
         return process.returncode
     plan = files.read_json(planned)
     seen = 0
-    with context.progress("train", plan["tokens"], "tokens", plan["done"]) as tick:
+    with live.watched(context, "train", plan["tokens"], plan["done"]) as tick:
         while process.poll() is None:
             rows = [row for row in files.read_jsonl_log(metrics) if "loss" in row and row["step"] > plan["step"]]
             losses = [row["loss"] for row in rows]
