@@ -23,6 +23,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_home_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test does not say: the data folder and database of the user who runs the tests are not its."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOGLORE_HOME", str(tmp_path_factory.mktemp("home")))
+        for name in ("LOGLORE_DATABASE", "LOGLORE_STORAGE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder: Llama, 2 layers, width 64, 512 tokens, random weights in float32."""
@@ -62,9 +72,15 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """An open database of the test's own, once of each kind."""
-    opened = open_database(database_url)
-    yield opened
-    opened.close()
+    with open_database(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    """An open SQLite database of the test's own, for what cannot depend on its kind."""
+    with open_database(f"sqlite:///{tmp_path / 'test.db'}") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

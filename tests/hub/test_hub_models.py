@@ -1,16 +1,19 @@
 """Models in the hub: immutable numbered versions, same content same version, names and paths resolved."""
 
 import multiprocessing
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from loglore.errors import InputError
 from loglore.hub import datasets, models
 from loglore.runs import fingerprint
+from loglore.store import sessions
 from loglore.store.database import Database, open_database
 
 pytestmark = pytest.mark.usefixtures("either_database")
@@ -198,3 +201,25 @@ def test_training_on_what_the_hub_has_makes_it_a_parent(
     assert second.row.parents == (first.row.id,)
     unknown = {"base": {"path": "gone", "sha256": "0" * 64}, "datasets": {"train": "odd"}}
     assert models.add("tuned", changed(folder, "third"), unknown, database).row.parents == ()
+
+
+def test_what_a_session_serves_stays_while_its_server_lives(folder: Path, database: Database) -> None:
+    models.add("tuned", folder, {}, database)
+    models.add("tuned", changed(folder, "other"), {}, database)
+    models.tag("tuned@1", "production", database)
+    me = (os.getpid(), psutil.Process().create_time())
+    for called, version in (("tuned", 2), ("tuned@2", 2), ("tuned@production", 1)):
+        running = sessions.create(database, [called], "llama.cpp", "http://x/v1", False, me, 1.0)
+        with pytest.raises(InputError, match=f"model tuned@{version}: not deleted, session {running.id} serves it"):
+            models.delete(f"tuned@{version}", database)
+        sessions.update(database, running.id, state="stopped")
+    sessions.create(database, ["tuned"], "llama.cpp", "http://x/v1", False, (me[0], me[1] - 100), 1.0)
+    assert models.delete("tuned@2", database).version == 2, "the server that had this process id is long gone"
+
+
+def test_a_card_with_characters_that_no_database_holds(folder: Path, database: Database) -> None:
+    made = models.add("tuned", folder, {"odd": "\0\ud800"}, database, card="a\0b\ud800c")
+    assert (made.row.card, made.card["lineage"]) == ("a\ufffdb?c", {"odd": "\0?"})
+    for reference in ("a\0b", "\ud800"):
+        with pytest.raises(InputError):
+            models.find(reference, database)

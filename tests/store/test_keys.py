@@ -63,16 +63,16 @@ def test_states(database: Database) -> None:
         ({"expires": 1.0}, "future"),
     ],
 )
-def test_what_is_refused(database: Database, values: dict[str, Any], what: str) -> None:
+def test_what_is_refused(sqlite_database: Database, values: dict[str, Any], what: str) -> None:
     with pytest.raises(InputError, match=what):
-        keys.create(database, **{"name": "x", "scopes": ["chat"], "now": 1.0, **values})
-    assert keys.keys(database) == []
+        keys.create(sqlite_database, **{"name": "x", "scopes": ["chat"], "now": 1.0, **values})
+    assert keys.keys(sqlite_database) == []
 
 
 @pytest.mark.parametrize("key_id", ["", "nobody", "' or 1=1 --"])
-def test_unknown_ids(database: Database, key_id: str) -> None:
+def test_unknown_ids(sqlite_database: Database, key_id: str) -> None:
     with pytest.raises(InputError, match="no such id"):
-        keys.revoke(database, key_id, 1.0)
+        keys.revoke(sqlite_database, key_id, 1.0)
 
 
 @pytest.mark.parametrize(

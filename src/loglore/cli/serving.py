@@ -203,7 +203,7 @@ def _session(row: "SessionRow") -> dict[str, Any]:
     from loglore.cli.output import vars_of
     from loglore.store import sessions
 
-    lost = row.state not in sessions.ENDED and not _lives(row.server_pid, row.server_started)
+    lost = row.state not in sessions.ENDED and not row.lives()
     times = {name: _time(getattr(row, name)) for name in ("started", "ended", "last_used")}
     return {**vars_of(row), **times, "models": ", ".join(row.models), "state": "lost" if lost else row.state}
 
@@ -212,15 +212,6 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the history as a line."""
     start = " ".join(row["response"].split())[:40]
     return {**row, "created": _time(row["created"]), "seconds": round(row["seconds"], 2), "response": start}
-
-
-def _lives(pid: int, started: float) -> bool:
-    import psutil
-
-    try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _key(key: "Key") -> dict[str, Any]:

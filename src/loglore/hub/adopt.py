@@ -13,7 +13,6 @@ from typing import Any
 from loglore.hub import contents
 from loglore.hub.place import NAME
 from loglore.runs import files
-from loglore.runs.progress import track
 from loglore.settings import load
 from loglore.store import versions
 from loglore.store.database import Database
@@ -35,25 +34,20 @@ def take_in(database: Database) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = _folders(home)
         if found:
-            with (
-                holding(database, storage()) as holder,
-                track("taking models into the database", sum(_size(each) for each in found) / 1e6, "MB") as tick,
-            ):
+            with holding(database, storage()) as holder:
                 for folder in found:
-                    size = _size(folder)
                     _take(holder, folder)
-                    tick(size / 1e6, folder.parent.name)
         versions.raise_numbers(database, "model", _used(home))
         (home / DONE).touch()
 
 
 def _folders(home: Path) -> list[Path]:
-    """Folders of the old hub that are not taken in, by name and number."""
+    """Folders of the old hub that are not taken in, in the order in which they were made."""
     names = [each for each in sorted(home.iterdir()) if NAME.fullmatch(each.name) and each.is_dir()]
     numbered = [folder for name in names for folder in name.iterdir() if folder.name.isdigit()]
     numbered = [folder for folder in numbered if (folder / CARD).is_file()]
-    numbered = [folder for folder in numbered if "id" not in files.read_json(folder / CARD)]
-    return sorted(numbered, key=lambda folder: (folder.parent.name, int(folder.name)))
+    cards = {folder: files.read_json(folder / CARD) for folder in numbered}
+    return sorted((each for each in cards if "id" not in cards[each]), key=lambda each: str(cards[each]["created"]))
 
 
 def _used(home: Path) -> dict[str, int]:
@@ -88,7 +82,3 @@ def _take(holder: Holder, folder: Path) -> None:
     else:
         # The name has other content under this number, or this content under another: it is made there when needed.
         shutil.rmtree(folder)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

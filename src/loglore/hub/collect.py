@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from loglore.errors import JobError
-from loglore.hub.contents import CARDS
-from loglore.runs.files import read_json
+from loglore.hub.contents import CARDS, id_in, progress
 from loglore.settings import load
 from loglore.store import files as file_rows
 from loglore.store.database import Database
@@ -64,22 +63,35 @@ def verify(database: Database) -> int:
     """
     place = storage()
     with database.begin() as connection:
-        hashes = list(connection.execute(sa.select(OBJECTS.c.sha256).order_by(OBJECTS.c.sha256)).scalars())
-    for sha256 in hashes:
-        hasher = hashlib.sha256()
-        with place.open(sha256) as stream:
-            while block := stream.read(BLOCK):
-                hasher.update(block)
-        found = hasher.hexdigest()
-        if found != sha256:
-            raise JobError(f"{place.url}: object {sha256} is damaged: its content hashes to {found}")
-    return len(hashes)
+        wanted = {row.sha256: row.bytes for row in connection.execute(OBJECTS.select().order_by(OBJECTS.c.sha256))}
+    with progress("checking", sum(wanted.values())) as tick:
+        for sha256, size in wanted.items():
+            found = _hash(place, sha256)
+            if found != sha256:
+                raise JobError(f"{place.url}: object {sha256} is damaged: its content hashes to {found}")
+            tick(size / 1e6)
+    return len(wanted)
+
+
+def _hash(place: Storage, sha256: str) -> str:
+    hasher = hashlib.sha256()
+    with place.open(sha256) as stream:
+        while block := stream.read(BLOCK):
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 def objects(database: Database, place: Storage, hashes: Iterable[str]) -> list[int]:
     """Remove those of these objects that nothing refers to; returns the size of each that was removed."""
-    sizes = (_remove(database, place, sha256) for sha256 in dict.fromkeys(hashes))
-    return [size for size in sizes if size is not None]
+    removed = []
+    for sha256 in dict.fromkeys(hashes):
+        started = time.monotonic()
+        size = _remove(database, place, sha256)
+        if size is not None:
+            removed.append(size)
+            # SQLite has one writer at a time, and S3 takes its time: the others get as long as this one had.
+            time.sleep(time.monotonic() - started)
+    return removed
 
 
 def _remove(database: Database, place: Storage, sha256: str) -> int | None:
@@ -111,7 +123,7 @@ def _folders(database: Database) -> int:
     home = load().home
     folders = {path: path.name for path in home.glob("files/file-*")}
     for kind, name in CARDS.items():
-        cards = {card.parent: read_json(card).get("id") for card in home.glob(f"{kind}s/*/*/{name}")}
+        cards = {card.parent: id_in(card.parent, kind) for card in home.glob(f"{kind}s/*/*/{name}")}
         folders |= {folder: version_id for folder, version_id in cards.items() if version_id is not None}
     # Asked after looking: what is made meanwhile was not seen, or is known.
     with database.begin() as connection:

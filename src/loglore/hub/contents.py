@@ -5,24 +5,28 @@ which version it is. In a local storage its files are hard links to the objects 
 is made again when it is needed.
 """
 
+import contextlib
 import datetime
 import fcntl
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from loglore.errors import InputError
 from loglore.runs import files, fingerprint
+from loglore.runs.progress import Tick, track
 from loglore.settings import load
 from loglore.store import versions
 from loglore.store.database import Database
 from loglore.store.objects import Holder, Object
 from loglore.store.storage import Storage, storage
-from loglore.store.versions import Version
+from loglore.store.versions import Kind, Version
 
-CARDS = {"model": "model.json", "dataset": "dataset.json"}
+CARDS: dict[Kind, str] = {"model": "model.json", "dataset": "dataset.json"}
 LONGEST_PATH = 1000
+# Bytes from which on a bar is shown: a second or two of hashing.
+SHOWN_FROM = 1 << 30
 
 
 def files_of(source: Path) -> dict[str, Path]:
@@ -51,7 +55,23 @@ def _checked(name: str) -> str:
 
 def put(holder: Holder, found: Mapping[str, Path], link: bool) -> dict[str, Object]:
     """Store files; returns the manifest."""
-    return {name: holder.put_file(path, link) for name, path in found.items()}
+    sizes = {name: path.stat().st_size for name, path in found.items()}
+    manifest = {}
+    with progress("storing", sum(sizes.values())) as tick:
+        for name, path in found.items():
+            manifest[name] = holder.put_file(path, link)
+            tick(sizes[name] / 1e6, name)
+    return manifest
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int) -> Iterator[Tick]:
+    """A bar over megabytes where they take longer than a moment; `total` in bytes."""
+    if total < SHOWN_FROM:
+        yield lambda amount=1, note="": None
+        return
+    with track(label, total / 1e6, "MB") as tick:
+        yield tick
 
 
 def digest(manifest: Mapping[str, Object]) -> str:
@@ -63,11 +83,19 @@ def folder_of(version: Version) -> Path:
     """Where a version's files are on this machine, or will be."""
     home = load().home / f"{version.kind}s" / version.name
     folder = home / str(version.number)
-    # The folder may be another database's; it is left alone.
-    theirs = folder / CARDS[version.kind]
-    if theirs.exists() and files.read_json(theirs).get("id") != version.id:
+    # What is there may be another database's, or a user's; it is left alone.
+    if folder.exists() and id_in(folder, version.kind) != version.id:
         return home / f"{version.number}-{version.id}"
     return folder
+
+
+def id_in(folder: Path, kind: Kind) -> str | None:
+    """The version that a folder's card names; None of a folder that has no card of this hub."""
+    try:
+        card = files.read_json(folder / CARDS[kind])
+    except (InputError, NotADirectoryError):
+        return None
+    return str(card["id"]) if isinstance(card, dict) and "id" in card else None
 
 
 def materialise(database: Database, version: Version, place: Storage | None = None) -> Path:
@@ -96,22 +124,21 @@ def materialise(database: Database, version: Version, place: Storage | None = No
 
 def fetch(manifest: Mapping[str, Object], place: Storage, folder: Path) -> None:
     """Put a manifest's files below `folder`; those that are there from an interrupted try stay."""
-    for name, wanted in manifest.items():
-        path = folder / name
-        if path.exists():
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        place.fetch(wanted.sha256, path)
+    missing = {name: wanted for name, wanted in manifest.items() if not (folder / name).exists()}
+    with progress("fetching", sum(wanted.bytes for wanted in missing.values())) as tick:
+        for name, wanted in missing.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            place.fetch(wanted.sha256, folder / name)
+            tick(wanted.bytes / 1e6, name)
 
 
 def discard(version: Version) -> None:
     """Remove a version's folder from this machine."""
     folder = folder_of(version)
-    card = folder / CARDS[version.kind]
-    if card.exists():
-        hidden = folder.with_name(f".deleted-{version.id}")
+    hidden = folder.with_name(f".deleted-{version.id}")
+    with contextlib.suppress(FileNotFoundError):  # never made here, or a collector was quicker
         folder.rename(hidden)
-        shutil.rmtree(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def card_of(version: Version) -> dict[str, Any]:

@@ -218,10 +218,10 @@ def _checked_rows(path: Path, wanted: Format | None) -> dict[str, Any]:
     except _FaultyRowError as stopped:
         raise stopped.fault.error() from None
     (file,) = report.files
-    found = [kind for kind in formats.FIELDS if file.formats.get(kind)]
-    if not found:
+    found = [format_of(name) for name, count in file.formats.items() if count]
+    expected = wanted or next(iter(found), None)
+    if expected is None:
         raise InputError(f"{path}: no rows")
-    expected = wanted or found[0]
     if found != [expected]:
         raise _first_other(path, expected)
     duplicates = file.problems.get("duplicate")
@@ -236,5 +236,5 @@ def _first_other(path: Path, wanted: Format) -> InputError:
     for place, row in files.placed_rows(path):
         kind = formats.detect(row)
         if kind != wanted:
-            return Fault(place.file, place.row, "format", f"a {kind} row, expected {wanted}").error()
+            return Fault(place.file, place.row, "format", f"its format is {kind}, expected {wanted}").error()
     return InputError(f"{path}: not all rows are {wanted}")

@@ -35,7 +35,7 @@ Chunks = Iterable[bytes] | BinaryIO
 
 @dataclass(frozen=True)
 class Received:
-    """Bytes that arrived: where they are for now, their size and hashes in hex."""
+    """Bytes that arrived: where they are for now, their size and hashes in hex; `md5` only where it was asked for."""
 
     path: Path
     bytes: int
@@ -215,7 +215,10 @@ def complete(
     chosen = _in_order(upload, known, part_ids)
     place = storage()
     chunks = _chunks_of(place, chosen)
-    with holding(database, place) as holder, receiving(place, chunks, upload.bytes, upload.bytes) as received:
+    with (
+        holding(database, place) as holder,
+        receiving(place, chunks, upload.bytes, upload.bytes, md5 is not None) as received,
+    ):
         if md5 is not None and md5.lower() != received.md5:
             raise InputError(f"upload {upload_id}: md5 is {received.md5}, expected {md5}")
         content = holder.put_file(received.path, True, received.sha256)
@@ -237,7 +240,9 @@ def cancel(database: Database, upload_id: str) -> Upload:
 
 
 @contextmanager
-def receiving(place: Storage, content: Chunks, largest: int, expected: int = 0) -> Iterator[Received]:
+def receiving(
+    place: Storage, content: Chunks, largest: int, expected: int = 0, with_md5: bool = False
+) -> Iterator[Received]:
     """Write a stream to a file that is gone after the block, hashing on the way; memory is one chunk.
 
     Args:
@@ -245,6 +250,7 @@ def receiving(place: Storage, content: Chunks, largest: int, expected: int = 0) 
         content: a binary stream or chunks.
         largest: bytes that are allowed.
         expected: bytes that must be free before anything is written.
+        with_md5: whether to hash in this way, too; it takes longer than all the rest.
 
     Raises:
         InputError: more than `largest` bytes.
@@ -255,17 +261,26 @@ def receiving(place: Storage, content: Chunks, largest: int, expected: int = 0) 
     path = folder / secrets.token_hex(12)
     sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     try:
-        with writing_to(str(folder)), path.open("xb", buffering=0) as stream:
+        with path.open("xb", buffering=0) as stream:
             for chunk in _chunks(content):
-                size += len(chunk)
-                if size > largest:
+                if size + len(chunk) > largest:
                     raise InputError(f"more than {largest:,} bytes")
                 sha256.update(chunk)
-                md5.update(chunk)
-                stream.write(chunk)
-        yield Received(path, size, sha256.hexdigest(), md5.hexdigest())
+                if with_md5:
+                    md5.update(chunk)
+                with writing_to(str(folder), max(len(chunk), expected - size)):
+                    _write(stream, chunk)
+                size += len(chunk)
+        yield Received(path, size, sha256.hexdigest(), md5.hexdigest() if with_md5 else "")
     finally:
         path.unlink(missing_ok=True)
+
+
+def _write(stream: io.RawIOBase, chunk: bytes) -> None:
+    """All of a chunk; a disk that fills up takes a part of it before it refuses."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
 
 
 def _chunks(content: Chunks) -> Iterator[bytes]:

@@ -10,9 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from loglore.errors import InputError
-from loglore.hub.contents import CARDS
-from loglore.runs import files
+from loglore.hub import contents
 from loglore.store.database import Database
 from loglore.store.versions import FILES, VERSIONS, Kind
 
@@ -45,9 +43,4 @@ def _version(database: Database, kind: Kind, said: Mapping[str, Any]) -> str | N
 
 def _id_in_card(kind: Kind, path: str) -> str:
     place = Path(path)
-    folder = place if place.is_dir() else place.parent
-    try:
-        card = files.read_json(folder / CARDS[kind])
-    except InputError:
-        return ""
-    return str(card.get("id", "")) if isinstance(card, dict) else ""
+    return contents.id_in(place if place.is_dir() else place.parent, kind) or ""

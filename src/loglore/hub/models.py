@@ -17,6 +17,7 @@ from loglore.hub.place import NAME as NAME
 from loglore.hub.place import check_name, check_tag, opened
 from loglore.models.job import EMBEDDED, embedded_gguf
 from loglore.models.load import from_hugging_face
+from loglore.store import sessions
 from loglore.store import versions as rows
 from loglore.store.database import Database
 from loglore.store.objects import holding
@@ -89,23 +90,17 @@ def add(
         place = storage()
         with holding(hub, place) as holder:
             manifest = contents.put(holder, contents.files_of(source), True)
-            facts: dict[str, Any] = {"lineage": dict(lineage)}
-            if licence:
-                facts["licence"] = licence
-            text = _readme(source) if card is None else card
-            made = rows.add(
-                hub,
-                NewVersion(
-                    "model",
-                    name,
-                    contents.digest(manifest),
-                    manifest,
-                    facts,
-                    text,
-                    created_by=by,
-                    parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
-                ),
+            new = NewVersion(
+                "model",
+                name,
+                contents.digest(manifest),
+                manifest,
+                {"lineage": dict(lineage), **({"licence": licence} if licence else {})},
+                _readme(source) if card is None else card,
+                created_by=by,
+                parents=lineages.parents(hub, lineage) if parents is None else contents.ids(hub, parents),
             )
+            made = rows.add(hub, new)
         return ModelVersion(made, contents.materialise(hub, made, place))
 
 
@@ -162,11 +157,13 @@ def delete(reference: str, database: Database | None = None) -> ModelVersion:
     Its objects go with the next `hub.collect`, where nothing else refers to them.
 
     Raises:
-        InputError: no such model or version, or something depends on it: a version made from it, a job.
+        InputError: no such model or version, or something depends on it: a version made from it, a job, a session.
     """
     with opened(database) as hub:
         adopt.take_in(hub)
         version = _find(hub, reference)
+        if session := _served_by(hub, version):
+            raise InputError(f"model {version.reference}: not deleted, session {session} serves it")
         rows.remove(hub, version)
         contents.discard(version)
         return _model(version)
@@ -225,6 +222,14 @@ def check_is_model(path: Path) -> None:
     is_folder = (path / "config.json").is_file() or (path.is_dir() and any(path.glob("*.gguf")))
     if not (is_gguf or is_folder or is_adapter):
         raise InputError(f"{path}: expected a .gguf file or a folder with config.json")
+
+
+def _served_by(hub: Database, version: Version) -> str | None:
+    """The id of a running session of this machine that answers to a name of this version."""
+    names = {version.reference, *(f"{version.name}@{tag}" for tag in version.tags)}
+    if rows.versions(hub, "model", version.name)[-1] == version:
+        names.add(version.name)
+    return next((each.id for each in sessions.sessions(hub) if names & set(each.models) and each.lives()), None)
 
 
 def _find(hub: Database, reference: str) -> Version:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -15,6 +15,8 @@ from loglore.store.schema import HEAD
 
 BUSY_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5
+# What a database asks the disk for at a time, on SQLite; PostgreSQL asks for two.
+PAGE = 4096
 # Of PostgreSQL's advisory locks the one that is held while tables are made or changed.
 MIGRATION_LOCK = 0x106106E
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -31,6 +33,7 @@ class Database:
         """A transaction: committed at the end, rolled back by an exception.
 
         Raises:
+            InputError: a text or a number that no column can hold (a NUL character, half a surrogate pair, 10**30).
             UnavailableError: the database is locked, down or gone; the next call connects anew.
             DiskFullError: no room for what is to be written.
             JobError: it fails in another way.
@@ -40,6 +43,8 @@ class Database:
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError) as fault:
             raise _error(self.engine.url, fault) from None
+        except (sa.exc.DataError, UnicodeEncodeError, OverflowError) as fault:
+            raise InputError(f"what the database cannot hold: {' '.join(str(fault).splitlines()[:1])}") from None
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
@@ -56,6 +61,12 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_database(url: str | None = None) -> Database:
@@ -117,7 +128,7 @@ def _error(url: sa.URL, fault: sa.exc.DBAPIError) -> JobError:
     text = f"database {shown(url)}: {_one_line(fault)}"
     # SQLite's words; PostgreSQL's class 53100.
     if "disk is full" in text or getattr(fault.orig, "sqlstate", None) == "53100":
-        return DiskFullError(text, 1)
+        return DiskFullError(f"{text}: at least {PAGE:,} bytes are missing", PAGE)
     if url.get_backend_name() == "sqlite":
         away = any(words in text for words in ("is locked", "is busy", "unable to open", "disk I/O error"))
     else:

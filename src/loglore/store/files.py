@@ -1,5 +1,6 @@
 """Stored files and the uploads that become such: rows about objects, as OpenAI's API names them."""
 
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.store.database import Database
 from loglore.store.objects import OBJECTS, Object
 from loglore.store.schema import METADATA
@@ -127,9 +128,16 @@ class Part:
 def add(
     database: Database, name: str, purpose: str, content: Object, expires: float | None, by: str | None
 ) -> StoredFile:
-    """A new file of an object that is in storage and held."""
-    with database.begin() as connection:
-        return _add(connection, name, purpose, content, expires, by)
+    """A new file of an object that is in storage and held.
+
+    Raises:
+        JobError: its object was collected meanwhile, as nothing held it any more.
+    """
+    try:
+        with database.begin() as connection:
+            return _add(connection, name, purpose, content, expires, by)
+    except sa.exc.IntegrityError:
+        raise JobError(f"file {name}: what it is made of was collected meanwhile; send it again") from None
 
 
 def _add(
@@ -295,7 +303,11 @@ def expire(database: Database, now: float) -> int:
         count = connection.execute(UPLOADS.update().where(over).values(status="expired")).rowcount
         used = sa.select(USES.c.file_id).where(USES.c.file_id.is_not(None))
         old = sa.and_(STORED_FILES.c.expires <= now, STORED_FILES.c.id.not_in(used))
-        return int(count + connection.execute(STORED_FILES.delete().where(old)).rowcount)
+        old_files = list(connection.execute(sa.select(STORED_FILES.c.id).where(old)).scalars())
+    for file_id in old_files:
+        with contextlib.suppress(sa.exc.IntegrityError), database.begin() as connection:  # used since
+            count += connection.execute(STORED_FILES.delete().where(STORED_FILES.c.id == file_id)).rowcount
+    return int(count)
 
 
 def _this(upload_id: str) -> sa.Update:

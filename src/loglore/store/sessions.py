@@ -71,6 +71,17 @@ class SessionRow:
     restarts: int
     stop_requested: bool
 
+    def lives(self) -> bool:
+        """Whether it is served by a process of this machine: it has not ended, and its server did not die."""
+        import psutil
+
+        if self.state in ENDED:
+            return False
+        try:
+            return abs(psutil.Process(self.server_pid).create_time() - self.server_started) < 1.0
+        except psutil.NoSuchProcess:
+            return False
+
 
 def create(
     database: Database,

@@ -5,6 +5,7 @@ not given again after it was deleted. Tags move from version to version of one n
 it. Parents cannot be deleted while a child is there, nor anything that `uses` says is in use (a queued job's input).
 """
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.store.database import Database, insert_if_new
 from loglore.store.objects import OBJECTS, Object
 from loglore.store.schema import METADATA
@@ -34,6 +35,7 @@ VERSIONS = sa.Table(
     sa.Column("kind", sa.String(10), nullable=False),
     sa.Column("name", sa.String(64), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("ordinal", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("facts", sa.JSON, nullable=False),
@@ -42,7 +44,7 @@ VERSIONS = sa.Table(
     sa.Column("created_by", sa.String(40)),
     sa.UniqueConstraint("kind", "name", "number", name="uq_versions_kind"),
     sa.UniqueConstraint("kind", "name", "digest", name="uq_versions_digest"),
-    sa.Index("ix_versions_kind_created", "kind", "created"),
+    sa.Index("ix_versions_kind_ordinal", "kind", "ordinal"),
 )
 FILES = sa.Table(
     "version_files",
@@ -79,6 +81,7 @@ class Version:
         id: `ver_…`.
         kind: `dataset` or `model`.
         name, number: what people call it, `name@number`; numbers start at 1.
+        ordinal: counts what is added to its kind, so that the newest is known whatever the clock says.
         digest: hash of its manifest (relative paths and content hashes): the same content has the same.
         bytes: size of its files.
         facts: what its kind knows (a dataset's format and rows, a model's lineage).
@@ -93,6 +96,7 @@ class Version:
     kind: Kind
     name: str
     number: int
+    ordinal: int
     digest: str
     bytes: int
     facts: Mapping[str, Any]
@@ -129,33 +133,41 @@ def add(database: Database, new: NewVersion) -> Version:
 
     Raises:
         InputError: a parent is not there.
+        JobError: its objects were collected meanwhile, as nothing held them any more.
     """
-    version_id = f"ver_{secrets.token_hex(6)}"
-    with database.write() as connection:
-        insert_if_new(connection, NAMES, {"kind": new.kind, "name": new.name, "last_number": 0})
-        # Takes the name's row: of two that add at the same time the second goes on when the first is done.
-        mine = sa.and_(NAMES.c.kind == new.kind, NAMES.c.name == new.name)
-        last = connection.execute(
-            NAMES.update().where(mine).values(last_number=NAMES.c.last_number).returning(NAMES.c.last_number)
-        ).scalar_one()
-        same = sa.and_(VERSIONS.c.kind == new.kind, VERSIONS.c.name == new.name, VERSIONS.c.digest == new.digest)
-        known = connection.execute(sa.select(VERSIONS.c.id).where(same)).scalar()
-        if known is not None:
-            return _load(connection, VERSIONS.c.id == known)[0]
-        number = _number(connection, new, last)
-        connection.execute(NAMES.update().where(mine).values(last_number=max(number, last)))
-        _check_parents(connection, new.parents)
-        connection.execute(VERSIONS.insert().values(_values(version_id, number, new)))
-        files = [
-            {"version_id": version_id, "path": path, "sha256": each.sha256, "bytes": each.bytes}
-            for path, each in new.manifest.items()
-        ]
-        if files:
-            connection.execute(FILES.insert(), files)
-        if new.parents:
-            rows = [{"child_id": version_id, "parent_id": parent} for parent in dict.fromkeys(new.parents)]
-            connection.execute(PARENTS.insert(), rows)
-        return _load(connection, VERSIONS.c.id == version_id)[0]
+    try:
+        with database.write() as connection:
+            return _add(connection, new)
+    except sa.exc.IntegrityError:
+        raise JobError(f"{new.kind} {new.name}: what it is made of was collected meanwhile; add it again") from None
+
+
+def _add(connection: sa.Connection, new: NewVersion) -> Version:
+    insert_if_new(connection, NAMES, {"kind": new.kind, "name": new.name, "last_number": 0})
+    # Takes the name's row: of two that add at the same time the second goes on when the first is done.
+    mine = sa.and_(NAMES.c.kind == new.kind, NAMES.c.name == new.name)
+    took = NAMES.update().where(mine).values(last_number=NAMES.c.last_number).returning(NAMES.c.last_number)
+    last = connection.execute(took).scalar_one()
+    same = sa.and_(VERSIONS.c.kind == new.kind, VERSIONS.c.name == new.name, VERSIONS.c.digest == new.digest)
+    known = connection.execute(sa.select(VERSIONS.c.id).where(same)).scalar()
+    if known is not None:
+        return _load(connection, VERSIONS.c.id == known)[0]
+    _check_parents(connection, new.parents)
+    number = _number(connection, new, last)
+    connection.execute(NAMES.update().where(mine).values(last_number=max(number, last)))
+    values = _values(connection, number, new)
+    connection.execute(VERSIONS.insert().values(values))
+    version_id = values["id"]
+    files = [
+        {"version_id": version_id, "path": path, "sha256": each.sha256, "bytes": each.bytes}
+        for path, each in new.manifest.items()
+    ]
+    if files:
+        connection.execute(FILES.insert(), files)
+    if new.parents:
+        rows = [{"child_id": version_id, "parent_id": parent} for parent in dict.fromkeys(new.parents)]
+        connection.execute(PARENTS.insert(), rows)
+    return _load(connection, VERSIONS.c.id == version_id)[0]
 
 
 def _number(connection: sa.Connection, new: NewVersion, last: int) -> int:
@@ -166,19 +178,26 @@ def _number(connection: sa.Connection, new: NewVersion, last: int) -> int:
     return new.number if taken is None else last + 1
 
 
-def _values(version_id: str, number: int, new: NewVersion) -> dict[str, Any]:
+def _values(connection: sa.Connection, number: int, new: NewVersion) -> dict[str, Any]:
+    before = connection.execute(sa.select(sa.func.max(VERSIONS.c.ordinal)).where(VERSIONS.c.kind == new.kind)).scalar()
     return {
-        "id": version_id,
+        "id": f"ver_{secrets.token_hex(6)}",
+        "ordinal": 1 + (before or 0),
         "kind": new.kind,
         "name": new.name,
         "number": number,
         "digest": new.digest,
         "bytes": sum(each.bytes for each in new.manifest.values()),
-        "facts": dict(new.facts),
-        "card": new.card,
+        "facts": json.loads(json.dumps(dict(new.facts), ensure_ascii=False).encode("utf-8", "replace")),
+        "card": _storable(new.card),
         "created": time.time() if new.created is None else new.created,
         "created_by": new.created_by,
     }
+
+
+def _storable(text: str) -> str:
+    """A text without what PostgreSQL and UTF-8 cannot hold; a card is worth more than such a character."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
 
 
 def _check_parents(connection: sa.Connection, parents: Sequence[str]) -> None:
@@ -202,7 +221,7 @@ def versions(
 def newest(database: Database, kind: Kind) -> Version | None:
     """The version that was added last, None while there is none."""
     latest = sa.select(VERSIONS.c.id).where(VERSIONS.c.kind == kind)
-    latest = latest.order_by(VERSIONS.c.created.desc(), VERSIONS.c.id.desc()).limit(1)
+    latest = latest.order_by(VERSIONS.c.ordinal.desc(), VERSIONS.c.id.desc()).limit(1)
     with database.begin() as connection:
         found = _load(connection, VERSIONS.c.id.in_(latest.scalar_subquery()))
     return found[0] if found else None

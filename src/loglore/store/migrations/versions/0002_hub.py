@@ -46,6 +46,7 @@ def _objects_and_versions() -> None:
         sa.Column("kind", sa.String(10), nullable=False),
         sa.Column("name", sa.String(64), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
@@ -56,7 +57,7 @@ def _objects_and_versions() -> None:
         sa.UniqueConstraint("kind", "name", "number", name="uq_versions_kind"),
         sa.UniqueConstraint("kind", "name", "digest", name="uq_versions_digest"),
     )
-    op.create_index("ix_versions_kind_created", "versions", ["kind", "created"])
+    op.create_index("ix_versions_kind_ordinal", "versions", ["kind", "ordinal"])
     op.create_table(
         "version_files",
         sa.Column("version_id", sa.String(20), nullable=False),
