@@ -66,10 +66,8 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def run(*command: str) -> None:
-    """PostgreSQL refuses to be run by root: its own user does it then. Output to a file, as the server inherits it."""
+    """PostgreSQL refuses to be run by root: its own user does it then."""
     user = "postgres" if os.getuid() == 0 else None
-    done = subprocess.run(
-        command, user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120, check=False
-    )
+    done = subprocess.run(command, user=user, cwd="/", capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}")
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout} {done.stderr}")
