@@ -121,7 +121,7 @@ class Worker:
         """Work until `stop` is set, then let running jobs save and queue them again; or until nothing is to be done."""
         while not stop.is_set():
             busy = self._try(self.look)
-            if until_idle and not busy and not self._held:
+            if until_idle and not busy and not self._held and not self._refused:
                 break
             if not busy:
                 stop.wait(self.patience.look_s)
