@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,11 +49,11 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def postgresql() -> Iterator[Cluster]:
     """A running server with a database `template` that has the tables."""
     if binary("initdb") is None and "CI" not in os.environ:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    with cluster(tmp_path_factory.mktemp("postgresql")) as started:
+    with tempfile.TemporaryDirectory(prefix="loglore-postgresql-") as place, cluster(Path(place)) as started:
         started.execute("create database template")
         open_database(started.url("template")).close()
         yield started

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> No
 
 OPEN = """
 import sys
+import tempfile
 from loglore.store import keys
 from loglore.store.database import open_database
 keys.create(open_database(sys.argv[1]), "x", ["chat"], 1.0)
@@ -94,10 +96,8 @@ def test_a_database_of_the_version_before_is_brought_up_to_date_with_its_rows(da
     again.close()
 
 
-def test_a_server_that_goes_away_is_named_and_found_again_when_it_is_back(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    with cluster(tmp_path_factory.mktemp("restarted")) as server:
+def test_a_server_that_goes_away_is_named_and_found_again_when_it_is_back() -> None:
+    with tempfile.TemporaryDirectory() as place, cluster(Path(place)) as server:
         url = server.url().replace("loglore@", "loglore:hidden@")
         database = open_database(url)
         made, _ = keys.create(database, "kept", ["chat"], 1.0)
@@ -113,6 +113,7 @@ def test_a_server_that_goes_away_is_named_and_found_again_when_it_is_back(
 
 FULL = """
 import sys
+import tempfile
 from loglore.errors import DiskFullError
 from loglore.store import keys
 from loglore.store.database import open_database

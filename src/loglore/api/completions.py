@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic.json_schema import models_json_schema
 
 from loglore.api import choices, relay, wishes
+from loglore.api.answers import SCHEMA
 from loglore.api.errors import ApiError
 from loglore.api.relay import CHAT_ENDPOINT, CLIENT_GONE, TEXT_ENDPOINT, Exchange, Seat, Source, Upstream
 from loglore.api.streams import Held
@@ -145,11 +146,16 @@ def _body(kind: type[ChatWish] | type[TextWish]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Put the schemas of the bodies, which the routes read themselves, into the application's OpenAPI document."""
+    """Put the schemas of errors, and of the bodies that routes read themselves, into the OpenAPI document."""
     _, found = models_json_schema(
         [(ChatWish, "validation"), (TextWish, "validation")], ref_template="#/components/schemas/{model}"
     )
-    app.openapi().setdefault("components", {}).setdefault("schemas", {}).update(found["$defs"])
+    document = app.openapi()
+    document.setdefault("components", {}).setdefault("schemas", {}).update({**found["$defs"], "Error": SCHEMA})
+    for methods in document["paths"].values():
+        for route in methods.values():
+            # FastAPI's own answer to a wrong request; ours is 400.
+            route["responses"].pop("422", None)
 
 
 _ERROR = {"description": "An error in OpenAI's shape.", "content": {"application/json": {"schema": {"type": "object"}}}}

@@ -141,13 +141,14 @@ def keys_create(
     expires: Annotated[str | None, typer.Option(help="After so long: 12h, 90d. Default: never.")] = None,
 ) -> None:
     """Make a key and print it, once."""
-    from loglore.store import keys
+    from loglore.store import audit, keys
     from loglore.store.database import open_database
 
     now = time.time()
     seconds = _seconds("expires", expires)
+    database = open_database()
     key, text = keys.create(
-        open_database(),
+        database,
         name,
         scope or ["chat"],
         now,
@@ -155,6 +156,7 @@ def keys_create(
         requests_per_minute,
         tokens_per_minute,
     )
+    audit.audit(database, None, "key.create", key.id, {"name": key.name, "scopes": list(key.scopes)})
     say(f"key {key.id} ({key.name}), scopes {', '.join(key.scopes)}; it cannot be shown again:")
     print(text)
 
@@ -171,10 +173,12 @@ def keys_list(as_json: AsJson = False) -> None:
 @keys_app.command("revoke")
 def keys_revoke(key: Annotated[str, typer.Argument(help="Id, see `list`.")]) -> None:
     """Make a key useless, within a second on running servers."""
-    from loglore.store import keys
+    from loglore.store import audit, keys
     from loglore.store.database import open_database
 
-    revoked = keys.revoke(open_database(), key, time.time())
+    database = open_database()
+    revoked = keys.revoke(database, key, time.time())
+    audit.audit(database, None, "key.revoke", revoked.id, {"name": revoked.name})
     print(f"revoked {revoked.id} ({revoked.name})")
 
 

@@ -121,7 +121,7 @@ class Worker:
         """Work until `stop` is set, then let running jobs save and queue them again; or until nothing is to be done."""
         while not stop.is_set():
             busy = self._try(self.look)
-            if until_idle and not busy and not self._held:
+            if until_idle and not busy and not self._held and not self._refused:
                 break
             if not busy:
                 stop.wait(self.patience.look_s)
@@ -131,6 +131,8 @@ class Worker:
                 if self.hurry.is_set():
                     held.attempt.kill()
             self._try(self.look, False)
+            if self._held and self.hurry.is_set():
+                return  # the database does not answer; who looks next finds this worker gone
             time.sleep(self.patience.look_s / 3)
 
     def look(self, claiming: bool = True) -> bool:
@@ -330,9 +332,7 @@ def outcome_of(held: Held, code: int, now: float, retry_s: float) -> Outcome:
         return _succeeded(held, now, retry_s)
     if held.told is not None:
         return held.outcome or Outcome("stopped", note=held.told)
-    message = (
-        _message(home) or f"its process ended by signal {-code}" if code < 0 else _message(home) or f"status {code}"
-    )
+    message = _message(home) or (f"its process ended by signal {-code}" if code < 0 else f"status {code}")
     if code == BAD_INPUT:
         return Outcome("failed", code="invalid_input", message=message)
     if code == STOPPED:

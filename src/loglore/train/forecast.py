@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from loglore import settings
 from loglore.errors import InputError
 from loglore.models.load import load_tokenizer, quiet
 from loglore.runs.folder import RunFolder
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from loglore.train.job import TrainSpec
 
 GIB = 1 << 30
-DOLLARS = 2.31  # a GPU-hour, when the spec names no price
 WARM_UP_ROWS, MEASURED_ROWS = 1, 3
 
 
@@ -60,6 +60,11 @@ class Forecast:
         return [*found, f"{self.seconds:,.0f} s of training at {self.tokens_per_second:,.0f} tokens/s; {dollars}"]
 
 
+def gpu_hour_dollars(named: float | None) -> float:
+    """The price of a GPU-hour: the one that a spec names, else the settings'."""
+    return settings.load().gpu_hour_dollars if named is None else named
+
+
 def forecast(spec: "TrainSpec", context: RunFolder, measure: bool = False) -> Forecast:
     """Forecast a run; `context` is where its rows are packed.
 
@@ -75,7 +80,7 @@ def forecast(spec: "TrainSpec", context: RunFolder, measure: bool = False) -> Fo
     task = work.plan(spec, requested, load_tokenizer(spec.model), context, processes)
     speed = _measured(spec, requested, task) * processes if measure else None
     seconds = task.tokens / speed if speed else None
-    price = spec.price_per_gpu_hour if spec.price_per_gpu_hour is not None else DOLLARS
+    price = gpu_hour_dollars(spec.price_per_gpu_hour)
     return Forecast(
         steps=task.steps,
         rows_per_step=task.rows_per_step,

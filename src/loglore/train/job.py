@@ -39,7 +39,6 @@ from loglore.train import (
     trackers,
     work,
 )
-from loglore.train.forecast import DOLLARS
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.trackers import Tracker
 from loglore.train.world import World, join
@@ -289,7 +288,7 @@ def _cost(spec: TrainSpec, seconds: float, wall: float, gpus: int) -> dict[str, 
     """
     if spec.price_per_gpu_hour is None and not gpus:
         return None
-    price = DOLLARS if spec.price_per_gpu_hour is None else spec.price_per_gpu_hour
+    price = forecast.gpu_hour_dollars(spec.price_per_gpu_hour)
     active, whole = max(gpus, 1) * seconds / 3600, max(gpus, 1) * wall / 3600
     return {
         "gpus": gpus, "hours": seconds / 3600, "wall_hours": wall / 3600, "price_per_gpu_hour": price,
