@@ -44,7 +44,8 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
             writer = SummaryWriter(str(self.context.path / "tensorboard"))
             self.inner = integrations.TensorBoardCallback(writer)
         elif self.name == "mlflow":
-            os.environ.setdefault("MLFLOW_TRACKING_URI", (self.context.path / "mlruns").absolute().as_uri())
+            # MLflow 3 refuses to write its older form, a folder of files.
+            os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{(self.context.path / 'mlflow.db').absolute()}")
             self.inner = integrations.MLflowCallback()
         else:
             os.environ.setdefault("WANDB_DIR", str(self.context.path))
