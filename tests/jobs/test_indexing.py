@@ -36,6 +36,9 @@ def test_only_what_is_new_and_only_whole_lines(tmp_path: Path) -> None:
     with (tmp_path / "run" / "metrics.jsonl").open("a") as stream:
         stream.write('ss": 2.0}\n')
     assert reader.new() == ["step 2: loss 2"]
+    with (tmp_path / "run" / "metrics.jsonl").open("ab") as stream:
+        stream.write(b"\x00\x00\x00\n" + b'{"step": 3, "loss": 1.5}\n')
+    assert reader.new() == ["step 3: loss 1.5"]
 
 
 def test_steps_that_a_resumed_job_repeats_are_told_once(tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ def test_unfinished_work_is_tried_again_while_there_are_attempts(held: Held) -> 
     assert outcome_of(held, DONE, 0.0, 5.0).end == "succeeded"
 
 
+def test_success_without_a_report_is_none(held: Held) -> None:
+    found = outcome_of(held, DONE, 0.0, 5.0)
+    assert found.end == "again" and found.message is not None and "report.json: no such file" in found.message
+
+
 def test_waits_grow_and_end(held: Held) -> None:
     waits = [
         outcome_of(replace(held, claim=Claim("t", replace(held.claim.job, attempts=n))), -9, 0.0, 5.0).not_before

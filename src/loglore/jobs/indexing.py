@@ -4,11 +4,12 @@
 again: a row that is no later than the last one seen is left out. A run folder that was begun anew is read anew.
 """
 
+import contextlib
 import datetime
 import json
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,14 @@ def _read(path: Path, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
         data = stream.read(BLOCK)
         more = len(data) == BLOCK
     end = data.rfind(b"\n") + 1
-    return [json.loads(line) for line in data[:end].splitlines()], offset + end, more and end > 0
+    return list(_rows(data[:end])), offset + end, more and end > 0
+
+
+def _rows(data: bytes) -> Iterator[dict[str, Any]]:
+    """The rows of whole lines; one that a failing disk spoiled must not stop a worker, and is left out."""
+    for line in data.splitlines():
+        with contextlib.suppress(ValueError):
+            yield json.loads(line)
 
 
 def _event(row: dict[str, Any]) -> Happening:

@@ -114,7 +114,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._held: list[Held] = []
         self._seen: dict[str, tuple[float, float]] = {}  # token: its heartbeat, and for how long it has not changed
-        self._looked = self._searched = time.monotonic()
+        self._searched = time.monotonic()
         self._refused = ""
 
     def run(self, stop: threading.Event, until_idle: bool = False) -> None:
@@ -347,7 +347,10 @@ def outcome_of(held: Held, code: int, now: float, retry_s: float) -> Outcome:
 
 def _succeeded(held: Held, now: float, retry_s: float) -> Outcome:
     job = held.claim.job
-    report: dict[str, Any] = files.read_json(Path(job.folder) / "report.json")
+    try:
+        report: dict[str, Any] = files.read_json(Path(job.folder) / "report.json")
+    except InputError as fault:
+        return Outcome("again", code="crashed", message=str(fault), not_before=now + _wait(job.attempts, retry_s))
     if report.get("unfinished") and job.attempts < job.max_attempts:
         message = "not all of it could be done"
         return Outcome("again", code="unfinished", message=message, not_before=now + _wait(job.attempts, retry_s))
