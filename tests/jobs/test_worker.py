@@ -150,7 +150,7 @@ def test_a_worker_that_stood_still_finds_its_claim_gone(
 
 def test_a_job_without_pulses_ends_by_itself(held_up: dict[str, Any], gate: Gate, home: Path) -> None:
     place = home / "jobs" / "job-1"
-    attempt = LocalExecutor().start(Assignment("job-1", "t", "nlplog", held_up, None, place, (), 1.0))
+    attempt = LocalExecutor().start(Assignment("job-1", "t", "nlplog", held_up, None, (), None, place, (), 1.0))
     until(lambda: attempt.poll() is not None)
     assert family.members(family.mark("job-1")) == []
     assert not (place / "run" / "report.json").exists()
