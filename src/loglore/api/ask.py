@@ -24,6 +24,7 @@ from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 
 from loglore.api import errors
+from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, not_found
 from loglore.api.logs import Logs, LogsBody
 from loglore.api.models import canonical
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from loglore.serve.engine import Session
 
 KEPT = 64
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Events, see above.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 CITED_LINES = 5
 # A few seconds of reading on two CPU cores for a small model; more context is one field away.
 CONTEXT_TOKENS = 4096
@@ -98,9 +102,9 @@ class Talks:
 def router(logs: Logs, sessions: Sessions, database: Database, pool: Executor) -> APIRouter:
     """The route; answers are worked out in `pool`."""
     talks = Talks()
-    routes = APIRouter(prefix="/v1/studio", tags=["ask"])
+    routes = APIRouter(prefix="/v1/studio", tags=["ask"], responses=ERRORS)
 
-    @routes.post("/ask")
+    @routes.post("/ask", responses=EVENTS, response_class=Response)
     async def ask(wish: AskBody) -> Response:
         """Ask; what is wrong with the request itself is said before the stream starts."""
         if not wish.question.strip():

@@ -1,5 +1,7 @@
 """`/v1/studio/connections`: buckets on S3 with their keys. A secret goes in and never comes out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -7,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from loglore.api import addresses
 from loglore.api.answers import ERRORS
-from loglore.api.errors import known
+from loglore.api.errors import ApiError, known
 from loglore.api.making import actor
 from loglore.api.plain import HubName
+from loglore.errors import UnavailableError
 from loglore.hub import connections
 from loglore.store import audit
 from loglore.store.connections import Connection, Secret
@@ -63,7 +66,8 @@ def router(database: Database) -> APIRouter:
     ) -> dict[str, Any]:
         """What is in the bucket, by name and size."""
         found = usable(database, connection)
-        return {"object": "list", "data": connections.look(database, found.name, prefix, limit)}
+        with answering(found):
+            return {"object": "list", "data": connections.look(database, found.name, prefix, limit)}
 
     @routes.delete("/{connection}")
     def delete_connection(connection: str, request: Request) -> dict[str, Any]:
@@ -85,6 +89,15 @@ def usable(database: Database, name: str) -> Connection:
     if found.endpoint is not None:
         addresses.check(found.endpoint, "connection")
     return found
+
+
+@contextmanager
+def answering(found: Connection) -> Iterator[None]:
+    """A service that does not answer is the fault of who named it, not of this server: 400, and not 503."""
+    try:
+        yield
+    except UnavailableError as fault:
+        raise ApiError(400, str(fault), "connection_unavailable", "connection") from None
 
 
 def _object(found: Connection) -> dict[str, Any]:

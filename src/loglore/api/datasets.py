@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from loglore.api import inputs
 from loglore.api.answers import ERRORS
-from loglore.api.connections import usable
+from loglore.api.connections import answering, usable
 from loglore.api.errors import known
 from loglore.api.inputs import Named
 from loglore.api.making import actor
@@ -132,7 +132,9 @@ def _source(database: Database, wish: CreateDataset) -> Iterator[Path]:
     home = load().home
     home.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".bringing-", dir=home) as folder:
-        yield connections.bring(database, found.name, str(wish.path), Path(folder))
+        with answering(found):
+            path = connections.bring(database, found.name, str(wish.path), Path(folder))
+        yield path
 
 
 def dataset_object(found: Version) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from loglore.api.answers import ERRORS
 from loglore.api.errors import known, not_found
 from loglore.api.places import below
 from loglore.errors import InputError
@@ -115,7 +116,7 @@ class Logs:
 
 def router(logs: Logs) -> APIRouter:
     """Routes under `/v1/studio/logs`."""
-    routes = APIRouter(prefix="/v1/studio/logs", tags=["logs"])
+    routes = APIRouter(prefix="/v1/studio/logs", tags=["logs"], responses=ERRORS)
 
     @routes.get("")
     def list_logs() -> dict[str, Any]:

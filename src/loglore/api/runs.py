@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
+from loglore.api.answers import ERRORS
 from loglore.api.errors import not_found
 from loglore.api.places import below, visible
 from loglore.runs import files
@@ -35,7 +36,7 @@ CONTENT_POLICY = "sandbox allow-popups; default-src 'none'; style-src 'unsafe-in
 
 def router(root: Path) -> APIRouter:
     """Routes under `/v1/studio/runs` for the run folders in `root`."""
-    routes = APIRouter(prefix="/v1/studio/runs", tags=["runs"])
+    routes = APIRouter(prefix="/v1/studio/runs", tags=["runs"], responses=ERRORS)
 
     @routes.get("")
     def list_runs() -> dict[str, Any]:
