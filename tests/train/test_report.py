@@ -56,6 +56,14 @@ def test_card_names_base_data_keys_and_versions(done: tuple[Path, dict, TrainSpe
     assert head[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", head[16:24]) == (1100, 660)
 
 
+def test_base_from_the_hub_goes_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    folder.mkdir()
+    assert card.base_name(folder) == "1"
+    files.write_json(folder / "model.json", {"name": "incidents", "version": 1})
+    assert card.base_name(folder) == "incidents@1"
+
+
 def test_lineage_goes_where_the_hub_takes_it_from(done: tuple[Path, dict, TrainSpec]) -> None:
     _, report, asked = done
     lineage = report["lineage"]

@@ -27,7 +27,7 @@ def lineage(spec: "TrainSpec", report: Mapping[str, Any]) -> dict[str, Any]:
     data = {"train": spec.train, **({"validation": spec.validation} if spec.validation else {})}
     return {
         "stage": spec.stage,
-        "base": {"path": str(spec.model), "sha256": fingerprint.of_path(spec.model)},
+        "base": {"name": base_name(spec.model), "path": str(spec.model), "sha256": fingerprint.of_path(spec.model)},
         "datasets": {name: {"path": str(path), "sha256": fingerprint.of_path(path)} for name, path in data.items()},
         "hyperparameters": {
             one["key"]: {"requested": one["requested"], "status": one["status"], "effective": one["effective"]}
@@ -41,6 +41,15 @@ def lineage(spec: "TrainSpec", report: Mapping[str, Any]) -> dict[str, Any]:
         "software": software(),
         "commit": commit(),
     }
+
+
+def base_name(model: Path) -> str:
+    """`name@version` of a version of the hub (a folder named by its number), else the name of the folder or file."""
+    facts = model / "model.json"
+    if not facts.is_file():
+        return model.name
+    found = files.read_json(facts)
+    return f"{found['name']}@{found['version']}" if "name" in found and "version" in found else model.name
 
 
 def software() -> dict[str, str]:
@@ -79,12 +88,12 @@ def text(facts: Mapping[str, Any]) -> str:
     """The card in Markdown, with the front matter that model hubs read."""
     base, metrics = facts["base"], facts["metrics"]
     lines = [
-        "---", f"base_model: {Path(base['path']).name}", "library_name: transformers", "pipeline_tag: text-generation",
+        "---", f"base_model: {base['name']}", "library_name: transformers", "pipeline_tag: text-generation",
         "tags: [loglore, logs]", "---", "",
-        f"# {Path(base['path']).name} after {STAGES[facts['stage']]}", "",
+        f"# {base['name']} after {STAGES[facts['stage']]}", "",
         f"Trained with LogLore {facts['software']['loglore']} (commit {facts['commit'] or 'unknown'}).", "",
         "## Lineage", "",
-        f"- base: `{Path(base['path']).name}`, sha256 `{base['sha256']}`",
+        f"- base: `{base['name']}`, sha256 `{base['sha256']}`",
         *(_dataset_line(name, one) for name, one in facts["datasets"].items()),
         "", "## Metrics", "",
         f"{metrics['steps']:,} optimizer steps, {metrics['samples']:,} samples, {metrics['tokens']:,} tokens.", "",
