@@ -1,8 +1,9 @@
 """The pages without a browser (AppTest), against a real API process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -96,13 +97,13 @@ def test_models_and_sample_code(page: Callable[..., AppTest], served: Served) ->
 def test_a_question_is_answered_and_checked(page: Callable[..., AppTest]) -> None:
     app = page(_chat)
     assert "Choose a log" in _run(app)
-    app.selectbox[0].select("app.log")
-    app.selectbox[1].select("tiny@1")
+    app.multiselect(key="chat-files").set_value(["app.log"])
+    app.selectbox(key="chat-model").select("tiny@1")
     text = _run(app)
     assert f"<b>{len(LINES)}</b> lines" in text
     assert "<b>2</b> error" in text
     assert "<script>" not in text
-    app.button[1].click()
+    app.button(key="chat-cause").click()
     text = _run(app)
     assert [message.name for message in app.chat_message] == ["user", "assistant"]
     assert "Checked against the log" in text or "Nothing in this answer can be checked" in text
@@ -118,9 +119,9 @@ def test_a_question_is_answered_and_checked(page: Callable[..., AppTest]) -> Non
 def test_pasted_lines_can_be_asked_about(page: Callable[..., AppTest]) -> None:
     app = page(_chat)
     app.run()
-    app.segmented_control[0].set_value("Paste")
+    app.segmented_control(key="chat-way").set_value("paste")
     app.run()
-    app.text_area[0].set_value("2026-01-01 00:00:00 ERROR it broke\nsecond line")
+    app.text_area(key="chat-lines").set_value("2026-01-01 00:00:00 ERROR it broke\nsecond line")
     text = _run(app)
     assert "<b>2</b> lines" in text
     assert "pasted.log" in text
@@ -141,3 +142,104 @@ def test_no_runs_yet_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Api, "runs", lambda self: {"data": [], "root": "runs"})
     app = AppTest.from_function(_runs, default_timeout=WAIT_S).run()
     assert "make quickstart" in _text(app)
+
+
+def _asked(page: Callable[..., AppTest], *models: str) -> AppTest:
+    app = page(_chat)
+    app.run()
+    app.multiselect(key="chat-files").set_value(["app.log"])
+    app.selectbox(key="chat-model").select(models[0])
+    app.run()
+    if models[1:]:
+        app.toggle(key="chat-two").set_value(True)
+        app.run()
+        app.selectbox(key="chat-second").select(models[1])
+        app.run()
+    return app
+
+
+def test_two_models_answer_side_by_side_and_again(page: Callable[..., AppTest]) -> None:
+    app = _asked(page, "tiny@1", "other@1")
+    app.button(key="chat-summary").click()
+    text = _run(app)
+    assert "<b>tiny@1</b>" in text
+    assert "<b>other@1</b>" in text
+    assert text.count("The model saw") == 2
+    app.button(key="chat-regenerate").click()
+    _run(app)
+    assert len(app.chat_message) == 2
+    (export,) = app.get("download_button")
+    assert export.proto.label == "Export as Markdown"
+
+
+def test_what_came_before_an_endpoint_died_is_kept(
+    page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from loglore.errors import JobError
+    from loglore.studio.client import Api
+
+    def dies(self: Api, *_: object) -> Iterator[tuple[str, dict[str, Any]]]:
+        yield "conversation", {"id": "conv_1"}
+        yield "text", {"text": "The disk was full, and"}
+        raise JobError("the endpoint broke off")
+
+    app = _asked(page, "tiny@1")
+    monkeypatch.setattr(Api, "ask", dies)
+    app.button(key="chat-cause").click()
+    text = _run(app)
+    assert "The disk was full, and" in text
+    assert "the endpoint broke off" in text
+    assert next(button for button in app.button if button.label == "Ask again")
+
+
+def test_an_endpoint_that_is_not_there_is_told_and_facts_stay(page: Callable[..., AppTest]) -> None:
+    app = _asked(page, "…")
+    assert "No model yet" in _run(app)
+    app.text_input(key="chat-model-url").set_value("http://127.0.0.1:9/v1")
+    _run(app)
+    app.button(key="chat-cause").click()
+    text = _run(app)
+    assert "LOGLORE_PRIVATE_ENDPOINTS" in text
+    assert f"<b>{len(LINES)}</b> lines" in text
+
+
+def test_lines_of_a_template_are_shown_and_asked_about(page: Callable[..., AppTest]) -> None:
+    app = _asked(page, "tiny@1")
+    template = app.selectbox(key="chat-template")
+    template.select(next(each for each in template.options if "disk full" in each).split(" ")[0])
+    text = _run(app)
+    assert "2 of 2 lines" in text
+    assert f"L2  {LINES[1]}" in text
+    app.checkbox(key="chat-focus").set_value(True)
+    app.checkbox(key="chat-windows").set_value(True)
+    text = _run(app)
+    assert "Questions are about: Look at lines of this kind" in text
+    assert "2 lines before, 3 lines after" in text
+
+
+def test_a_growing_file_is_followed(page: Callable[..., AppTest]) -> None:
+    app = _asked(page, "tiny@1")
+    app.toggle(key="chat-follow").set_value(True)
+    text = _run(app)
+    assert f"Newest of {len(LINES)} lines" in text
+    assert "Newest of 2 lines of level error or fatal" in text
+
+
+def test_a_hostile_log_changes_nothing_in_what_is_exported() -> None:
+    from loglore.studio import transcript
+
+    hostile = "``` <script>alert(1)</script> ![x](http://example.org/x.png)\x1b[31m"
+    claim = {"start": 0, "end": len(hostile), "verdict": "contradicted", "lines": [3], "actual": hostile}
+    claim["cited"] = [{"source": "a", "line": 3, "text": hostile}]
+    omitted = {"lines": 0, "lines_total": 1, "templates": 0, "templates_total": 1, "shortened": 0}
+    answer = {"answer": hostile, "claims": [claim], "evidence": {"lines": 1, "tokens": 9, "omitted": omitted}}
+    text = transcript.markdown([[{"question": hostile, "model": "m", "text": hostile, "answer": answer}]])
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("````"):
+            inside = not inside
+        elif not inside:
+            assert "<script>" not in line
+            assert "](" not in line
+    assert not inside
+    assert "\x1b" not in text

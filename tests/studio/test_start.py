@@ -22,15 +22,15 @@ from loglore.store import jobs
 from loglore.store.database import open_database
 from loglore.studio import start as starter
 
-CODE = "import sys; from pathlib import Path; from loglore.studio.start import start; start(port=int(sys.argv[1]))"
+CODE = "import sys; from loglore.studio.start import start; start(sys.argv[2], int(sys.argv[1]))"
 
 
 @contextlib.contextmanager
-def studio(home: Path, port: int = 0) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+def studio(home: Path, port: int = 0, host: str = "127.0.0.1") -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """A started studio with the lines it greeted with; whatever is left of it at the end is killed."""
     environment = {**os.environ, "LOGLORE_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
     with subprocess.Popen(
-        [sys.executable, "-c", CODE, str(port)],
+        [sys.executable, "-c", CODE, str(port), host],
         cwd=home,
         env=environment,
         stdout=subprocess.PIPE,
@@ -98,7 +98,17 @@ def test_a_taken_port_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             starter.start(port=0, api_port=port)
 
 
-@pytest.mark.parametrize(("host", "port"), [("0.0.0.0", 0), ("example.org", 0), ("127.0.0.1", 65536)])
+def test_off_loopback_the_api_stays_here_and_wants_a_key(tmp_path: Path) -> None:
+    with studio(tmp_path, host="0.0.0.0") as (_, lines):
+        page, api = _urls(lines)
+        assert httpx2.get(page.replace("0.0.0.0", "127.0.0.1")).status_code == 200
+        assert api.startswith("http://127.0.0.1:")
+        assert httpx2.get(f"{api}/studio/logs").status_code == 401
+        key = next(line for line in lines if "admin key" in line).split()[-1]
+        assert httpx2.get(f"{api}/studio/logs", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize(("host", "port"), [("192.0.2.1", 0), ("127.0.0.1", 65536)])
 def test_other_hosts_and_ports_are_refused(host: str, port: int) -> None:
     with pytest.raises(InputError):
         starter.start(host=host, port=port)

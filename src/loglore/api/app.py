@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from loglore import __version__
 from loglore.api import (
     accounts,
+    ancestry,
     ask,
     completions,
     connections,
@@ -29,8 +30,11 @@ from loglore.api import (
     files,
     fine_tuning,
     jobs,
+    looks,
     manage,
     models,
+    presets,
+    results,
     runs,
     versions,
 )
@@ -139,6 +143,10 @@ def _add_studio(app: FastAPI, parts: Parts, studio: Studio, pool: ThreadPoolExec
     app.include_router(versions.router(database))
     app.include_router(connections.router(database))
     app.include_router(jobs.router(database, folder))
+    app.include_router(results.router(database))
+    app.include_router(looks.router(database))
+    app.include_router(ancestry.router(database))
+    app.include_router(presets.router())
     app.include_router(accounts.router(database))
     app.include_router(runs.router(studio.runs.resolve()))
     app.include_router(log_routes.router(logs))

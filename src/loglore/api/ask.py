@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from loglore.api import errors
+from loglore.api import addresses, errors
 from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, not_found
 from loglore.api.logs import Logs, LogsBody
@@ -35,9 +35,9 @@ from loglore.store.database import Database
 
 if TYPE_CHECKING:
     from loglore.ask.answer import Answer, Conversation
+    from loglore.endpoint.client import Endpoint
     from loglore.logs.evidence import Evidence
     from loglore.logs.templates import Mined
-    from loglore.serve.engine import Session
 
 KEPT = 64
 EVENTS: dict[int | str, dict[str, Any]] = {
@@ -48,17 +48,37 @@ CITED_LINES = 5
 CONTEXT_TOKENS = 4096
 
 
+class Elsewhere(BaseModel):
+    """An OpenAI-compatible server to ask instead of a model of the hub; off loopback what it gets is redacted.
+
+    url: with its `/v1`. model: its id there; may be left out where there is one. key: sent to it, never kept.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(min_length=1, max_length=500, examples=["https://llm.example.com/v1"])
+    model: str | None = Field(None, max_length=200)
+    key: SecretStr | None = Field(None, max_length=1000)
+
+    @property
+    def name(self) -> str:
+        """What an answer is signed with."""
+        return f"{self.model or 'model'} at {self.url}"
+
+
 class AskBody(LogsBody):
     """A question about logs.
 
     logs: what it is about (of a conversation that goes on, the same again). model: `name`, `name@version`, or the
-    newest. conversation: id of an earlier answer, to go on. context_tokens: prompt and answer together at most.
+    newest. endpoint: a server to ask instead. conversation: id of an earlier answer, to go on. context_tokens: prompt
+    and answer together at most.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     question: str = Field(min_length=1, max_length=20_000)
     model: str | None = None
+    endpoint: Elsewhere | None = None
     conversation: str | None = None
     max_tokens: int = Field(default=400, ge=1, le=8192)
     context_tokens: int = Field(default=CONTEXT_TOKENS, ge=256)
@@ -74,6 +94,14 @@ class Talk:
     mined: "Mined | None" = None
     conversation: "Conversation | None" = None
     busy: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where a question goes, and how many tokens of context there are; None where the server does not say."""
+
+    endpoint: "Endpoint"
+    context: int | None
 
 
 class Talks:
@@ -110,10 +138,16 @@ def router(logs: Logs, sessions: Sessions, database: Database, pool: Executor) -
         if not wish.question.strip():
             raise ApiError(400, "question: it is empty", "invalid_value", "question")
         paths = await asyncio.to_thread(logs.paths, wish.logs)
-        model = await asyncio.to_thread(canonical, wish.model, database)
-        talk = talks.get(wish.conversation, model)
-        talk.model = model
-        events = _events(wish, paths, talk, logs, sessions, pool)
+        if wish.endpoint is not None:
+            await asyncio.to_thread(addresses.check, wish.endpoint.url, "endpoint.url")
+            talk = talks.get(wish.conversation, wish.endpoint.name)
+            talk.model = wish.endpoint.name
+            events = _from_elsewhere(wish, paths, talk, logs, pool)
+        else:
+            model = await asyncio.to_thread(canonical, wish.model, database)
+            talk = talks.get(wish.conversation, model)
+            talk.model = model
+            events = _events(wish, paths, talk, logs, sessions, pool)
         stack = AsyncExitStack()
         stack.push_async_callback(events.aclose)
         return Held(events, stack, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
@@ -131,8 +165,11 @@ async def _events(
         async with sessions.use(talk.model) as session:
 
             def work(emit: Emit) -> None:
+                from loglore.endpoint.client import Endpoint
+
                 emit("status", text="Reading the log")
-                _answer(wish, logs.read(paths).mined, talk, session, emit)
+                engine = Engine(Endpoint(session.url, session.model_id), session.context)
+                _answer(wish, logs.read(paths).mined, talk, engine, emit)
 
             # Closed here and now: else the session would count as free while its answer is still being written.
             async with aclosing(from_thread(pool, work)) as answering:
@@ -143,11 +180,39 @@ async def _events(
         yield event("error", status=status, **content)
 
 
-def _answer(wish: AskBody, mined: "Mined", talk: Talk, session: "Session", emit: Emit) -> None:
+async def _from_elsewhere(
+    wish: AskBody, paths: list[Any], talk: Talk, logs: Logs, pool: Executor
+) -> AsyncGenerator[str, None]:
+    """The same events from a server that is none of our sessions."""
+    given = wish.endpoint
+    assert given is not None
+
+    def work(emit: Emit) -> None:
+        from loglore.endpoint.client import Endpoint
+
+        key = given.key.get_secret_value() if given.key else None
+        # The server's own key is for the endpoint that its owner chose, not for one that a caller names.
+        endpoint = Endpoint(given.url, given.model, key or "none")
+        if endpoint.redacts:
+            emit("status", text="Addresses, names and secrets are replaced before anything is sent")
+        mined = logs.read(paths).mined
+        _answer(wish, mined, talk, Engine(endpoint, endpoint.served.context), emit)
+
+    try:
+        yield event("conversation", id=talk.id, model=talk.model)
+        async with aclosing(from_thread(pool, work)) as answering:
+            async for each in answering:
+                yield each
+    except (ApiError, InputError, JobError) as fault:
+        status, content = errors.of(fault)
+        yield event("error", status=status, **content)
+
+
+def _answer(wish: AskBody, mined: "Mined", talk: Talk, engine: Engine, emit: Emit) -> None:
     if not talk.busy.acquire(blocking=False):
         raise ApiError(409, f"conversation {talk.id} is still answering", "conversation_busy", "conversation")
     try:
-        conversation = _conversation(wish, mined, talk, session)
+        conversation = _conversation(wish, mined, talk, engine)
         answer = conversation.ask(
             wish.question,
             on_evidence=lambda chosen: emit("evidence", **_evidence(chosen)),
@@ -159,16 +224,14 @@ def _answer(wish: AskBody, mined: "Mined", talk: Talk, session: "Session", emit:
         talk.busy.release()
 
 
-def _conversation(wish: AskBody, mined: "Mined", talk: Talk, session: "Session") -> "Conversation":
+def _conversation(wish: AskBody, mined: "Mined", talk: Talk, engine: Engine) -> "Conversation":
     """The conversation so far, or a new one when its log or its engine is another by now."""
     from loglore.ask.answer import Conversation
-    from loglore.endpoint.client import Endpoint
 
-    if talk.conversation is None or talk.mined is not mined or talk.url != session.url:
-        limit = min(wish.context_tokens, session.context)
-        endpoint = Endpoint(session.url, session.model_id)
-        talk.conversation = Conversation(endpoint, mined, limit, min(wish.max_tokens, limit // 2))
-        talk.mined, talk.url = mined, session.url
+    if talk.conversation is None or talk.mined is not mined or talk.url != engine.endpoint.url:
+        limit = min(wish.context_tokens, engine.context or wish.context_tokens)
+        talk.conversation = Conversation(engine.endpoint, mined, limit, min(wish.max_tokens, limit // 2))
+        talk.mined, talk.url = mined, engine.endpoint.url
     return talk.conversation
 
 

@@ -93,9 +93,12 @@ def router(database: Database, logs: Path) -> APIRouter:
         return _shown(database, make(database, request, making(database, kind, spec, order, logs, body)))
 
     @routes.post("/estimates")
-    def create_estimate(wish: objects.CreateJob) -> dict[str, Any]:
+    def create_estimate(
+        wish: objects.CreateJob,
+        measure: Annotated[bool, Query(description="train a few rows here, for time and cost")] = False,
+    ) -> dict[str, Any]:
         """What a fine-tuning job would take, before it is queued: steps, tokens, memory. The body is that job's."""
-        return {"object": "studio.estimate", **_estimate(fine_tuning.making(database, wish))}
+        return {"object": "studio.estimate", **_estimate(fine_tuning.making(database, wish), measure)}
 
     @routes.get("/jobs")
     def list_jobs(
@@ -235,7 +238,7 @@ def _shown(database: Database, found: Job) -> dict[str, Any]:
     return job_object(found, vars(costs.of_jobs(database, [found.id])[found.id]))
 
 
-def _estimate(wish: Making) -> dict[str, Any]:
+def _estimate(wish: Making, measure: bool) -> dict[str, Any]:
     import dataclasses
 
     from loglore.runs.folder import RunFolder
@@ -246,6 +249,6 @@ def _estimate(wish: Making) -> dict[str, Any]:
         folder = Path(place)
         spec = TrainSpec.parse(wish.values(folder), "job")
         try:
-            return dataclasses.asdict(forecast(spec, RunFolder(folder / "run", {})))
+            return dataclasses.asdict(forecast(spec, RunFolder(folder / "run", {}), measure))
         except InputError as fault:
             raise ApiError(400, str(fault), "invalid_value") from None

@@ -3,6 +3,7 @@
 `facts` is what a person sees before any model: lines, time span, levels over time and the templates.
 """
 
+import datetime
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ KEPT = 4
 LISTED = 500
 BUCKETS = 60
 TOP_TEMPLATES = 8
+MOST_LINES = 500
+MOST_DIFFERENCES = 12
 
 
 class LogReference(BaseModel):
@@ -49,6 +52,30 @@ class LogsBody(BaseModel):
     """The logs to look into."""
 
     logs: list[LogReference] = Field(min_length=1, max_length=20)
+
+
+class LinesBody(LogsBody):
+    """Which lines to see: of a template, of a span of time (UTC, ISO 8601), or around a line of a source."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    template: str | None = Field(None, max_length=20)
+    since: datetime.datetime | None = None
+    until: datetime.datetime | None = None
+    source: str | None = Field(None, max_length=1000)
+    around: int | None = Field(None, ge=1, description="a line; `context` lines before and after it are shown")
+    context: int = Field(5, ge=0, le=100)
+    levels: list[str] = Field(default_factory=list, max_length=10, description="only lines of these levels")
+    last: bool = Field(False, description="the last `limit` lines instead of the first")
+    limit: int = Field(50, ge=1, le=MOST_LINES)
+
+
+class WindowsBody(LogsBody):
+    """Two parts of a log to compare: before and from `middle` (UTC, ISO 8601); without it the two halves by lines."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    middle: datetime.datetime | None = None
 
 
 @dataclass
@@ -128,7 +155,64 @@ def router(logs: Logs) -> APIRouter:
         """What a log says before any model: lines, levels over time, frequent and rare templates."""
         return logs.read(logs.paths(wish.logs)).facts
 
+    @routes.post("/lines")
+    def read_lines(wish: LinesBody) -> dict[str, Any]:
+        """Lines of a log as they are, in their order; `total` says how many there would be."""
+        found = _lines(logs.read(logs.paths(wish.logs)).mined.table, wish)
+        chosen = found.tail(wish.limit) if wish.last else found.head(wish.limit)
+        shown = chosen.select("source", "line", "level", "template", "text")
+        return {"object": "list", "data": shown.to_dicts(), "total": found.height}
+
+    @routes.post("/windows")
+    def compare_windows(wish: WindowsBody) -> dict[str, Any]:
+        """What is more, less, new or gone in the second part of a log: counted, no model."""
+        return _windows(logs.read(logs.paths(wish.logs)).mined, wish.middle)
+
     return routes
+
+
+def _lines(table: "pl.DataFrame", wish: LinesBody) -> "pl.DataFrame":
+    import polars as pl
+
+    wanted = pl.lit(True)
+    if wish.source is not None:
+        wanted &= pl.col("source") == wish.source
+    if wish.template is not None:
+        wanted &= pl.col("template") == wish.template
+    if wish.levels:
+        wanted &= pl.col("level").is_in(wish.levels)
+    if wish.since is not None:
+        wanted &= pl.col("time") >= _utc(wish.since)
+    if wish.until is not None:
+        wanted &= pl.col("time") < _utc(wish.until)
+    if wish.around is not None:
+        wanted &= pl.col("line").is_between(wish.around - wish.context, wish.around + wish.context)
+    return table.filter(wanted)
+
+
+def _windows(mined: "Mined", middle: datetime.datetime | None) -> dict[str, Any]:
+    import polars as pl
+
+    from loglore.logs import changes
+
+    table = mined.table.with_row_index("place")
+    late = pl.col("place") >= table.height // 2 if middle is None else pl.col("time") >= _utc(middle)
+    parts = [table.filter(~late), table.filter(late)]
+    counted = [dict(part.drop_nulls("template").group_by("template").len().iter_rows()) for part in parts]
+    known = mined.by_id
+    return {
+        "object": "studio.windows",
+        "parts": [{"lines": each.height, "levels": _levels(each)} for each in parts],
+        "differences": [
+            {"template": each.template, "text": known[each.template].text, "before": each.before, "after": each.after}
+            for each in changes.differences(*counted)[:MOST_DIFFERENCES]
+        ],
+    }
+
+
+def _utc(moment: datetime.datetime) -> datetime.datetime:
+    """Without a zone, as the table has it; a time without one is taken for UTC."""
+    return moment.astimezone(datetime.UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def facts(mined: "Mined") -> dict[str, Any]:

@@ -118,7 +118,7 @@ app.command("worker")(jobs.worker)
 @app.command()
 def studio(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the pages; 0 takes a free one.")] = 8501,
-    host: Annotated[str, typer.Option(help="Address to bind; loopback only.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address of the pages; off loopback they ask for a key.")] = "127.0.0.1",
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
     worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,

@@ -10,6 +10,7 @@ import polars as pl
 # After Okabe and Ito, whose colours the colour-blind tell apart, at a lightness that shows on white and on near-black.
 SERIES = ["#2f86c5", "#dd6b20", "#14a07a", "#c26fa0", "#8878dd", "#b58a14"]
 DAY_MS = 86_400_000
+SPAN = "span"
 LEVELS = {
     "fatal": "#b91c1c",
     "error": "#ef4444",
@@ -79,6 +80,8 @@ def timeline(rows: Sequence[Mapping[str, Any]], bucket_seconds: float) -> Any:
             tooltip=["level:N", "lines:Q", alt.Tooltip("time:N", title="from")],
         )
         .properties(height=150)
+        # A span that is drawn with the mouse is what the page then shows the lines of.
+        .add_params(alt.selection_interval(name=SPAN, encodings=["x"]))
     )
 
 
@@ -87,3 +90,66 @@ def _span(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.3g} {unit}"
     return f"{seconds:.2g} s"
+
+
+def curve(rows: Sequence[Mapping[str, Any]], name: str, title: str) -> Any:
+    """One metric by optimizer step."""
+    values = [{"step": row["step"], "value": row[name]} for row in rows if name in row]
+    return (
+        alt.Chart(pl.DataFrame(values))
+        .mark_line(color=SERIES[0], strokeWidth=1.8)
+        .encode(
+            x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(tickMinStep=1, grid=False)),
+            y=alt.Y("value:Q", title=title, axis=alt.Axis(format="~g")),
+            tooltip=["step:Q", alt.Tooltip("value:Q", format=".4g")],
+        )
+        .properties(height=180)
+    )
+
+
+def system(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Shares of the machine that a job uses over time, in per cent: processor, memory, and every GPU."""
+    values = [point for row in rows for point in _system_points(row)]
+    names = list(dict.fromkeys(point["what"] for point in values))
+    return (
+        alt.Chart(pl.DataFrame(values))
+        .mark_line(strokeWidth=1.8)
+        .encode(
+            x=alt.X("time:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False, format="%H:%M:%S")),
+            y=alt.Y("share:Q", title="%", scale=alt.Scale(domain=[0, 100])),
+            color=alt.Color(
+                "what:N",
+                scale=alt.Scale(domain=names, range=[SERIES[place % len(SERIES)] for place in range(len(names))]),
+                legend=alt.Legend(orient="top", title=None),
+            ),
+            tooltip=["what:N", alt.Tooltip("share:Q", format=".1f")],
+        )
+        .properties(height=200)
+    )
+
+
+def _system_points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    moment = datetime.datetime.fromisoformat(row["time"]).timestamp() * 1000
+    shares = {"CPU": row.get("machine_cpu_percent"), "RAM": row.get("machine_memory_percent")}
+    for number, gpu in enumerate(row.get("gpus") or []):
+        shares |= {f"GPU {number}": gpu.get("utilisation_percent"), f"GPU {number} memory": gpu.get("memory_percent")}
+    return [
+        {"time": moment, "what": name, "share": float(value)} for name, value in shares.items() if value is not None
+    ]
+
+
+def intervals(scores: Sequence[Mapping[str, Any]]) -> Any:
+    """Scores as bars by metric and model with intervals; rows: `model`, `metric`, `value`, `low`, `high`."""
+    models = list(dict.fromkeys(row["model"] for row in scores))
+    colours = alt.Scale(domain=models, range=[SERIES[place % len(SERIES)] for place in range(len(models))])
+    base = alt.Chart(pl.DataFrame([dict(row) for row in scores])).encode(
+        x=alt.X("metric:N", title=None, sort=None, axis=alt.Axis(labelAngle=0)),
+        xOffset=alt.XOffset("model:N", sort=models),
+        tooltip=["model:N", "metric:N", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("value", "low", "high"))],
+    )
+    bars = base.mark_bar().encode(
+        y=alt.Y("value:Q", title=None, axis=alt.Axis(format=".2f")),
+        color=alt.Color("model:N", scale=colours, legend=alt.Legend(orient="top", title=None)),
+    )
+    whiskers = base.mark_rule(strokeWidth=1.6, color="#7a868c").encode(y="low:Q", y2="high:Q")
+    return alt.layer(bars, whiskers).properties(height=260)

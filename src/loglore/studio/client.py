@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -13,6 +13,9 @@ from loglore.errors import InputError, JobError
 PART_BYTES = 8 * 1024 * 1024
 KEPT_S = 86_400
 REFUSED = 400
+KEY_MISSING = 401
+LOG_BLOCK = 1 << 20  # the API sends a log in blocks of a megabyte
+LOG_TAIL = 64_000
 SERVER_FAULT = 500
 # Reading a large log is the slowest answer that does not stream.
 TIMEOUT = httpx2.Timeout(300.0, connect=5.0)
@@ -21,12 +24,65 @@ Reference = dict[str, str]
 Event = tuple[str, dict[str, Any]]
 
 
-class Api:
-    """The studio's API at `url` (without `/v1`)."""
+class KeyNeededError(InputError):
+    """The API wants a key, or another one."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
-        self._client = httpx2.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False)
+
+class Api:
+    """The studio's API at `url` (without `/v1`); `key` is sent with every request."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self.url, self.has_key = url.rstrip("/"), key is not None
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx2.Client(base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=headers)
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        """The answer of `/v1` + path; queries that are None are left out."""
+        wanted = {name: value for name, value in query.items() if value is not None}
+        with _plain_errors(self.url):
+            return _checked(self._client.get(f"/v1{path}", params=wanted))
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer of `/v1` + path to a JSON body."""
+        with _plain_errors(self.url):
+            return _checked(self._client.post(f"/v1{path}", json=dict(body or {})))
+
+    def delete(self, path: str) -> dict[str, Any]:
+        """The answer of `/v1` + path."""
+        with _plain_errors(self.url):
+            return _checked(self._client.delete(f"/v1{path}"))
+
+    def log_tail(self, job: str) -> str:
+        """The end of what a job printed."""
+        tail, offset = b"", 0
+        while True:
+            with _plain_errors(self.url):
+                reply = self._client.get(f"/v1/studio/jobs/{quote(job, safe='')}/log", params={"offset": offset})
+            if reply.status_code >= REFUSED:
+                _checked(reply)
+            tail = (tail + reply.content)[-LOG_TAIL:]
+            offset += len(reply.content)
+            if len(reply.content) < LOG_BLOCK:
+                return tail.decode("utf-8", "replace")
+
+    def chat(self, body: Mapping[str, Any]) -> Iterator[str]:
+        """Pieces of the answer of `/v1/chat/completions`; closing the iterator stops it."""
+        with (
+            _plain_errors(self.url),
+            self._client.stream(
+                "POST", "/v1/chat/completions", json={**body, "stream": True}, timeout=httpx2.Timeout(None, connect=5.0)
+            ) as reply,
+        ):
+            if reply.status_code >= REFUSED:
+                reply.read()
+                _checked(reply)
+            for line in reply.iter_lines():
+                if line.startswith("data: {"):
+                    chunk = json.loads(line.removeprefix("data: "))
+                    if "error" in chunk:
+                        raise _fault(SERVER_FAULT, chunk)
+                    for choice in chunk.get("choices", []):
+                        yield choice["delta"].get("content") or ""
 
     def models(self) -> list[dict[str, Any]]:
         """Models on offer, the newest first."""
@@ -60,12 +116,12 @@ class Api:
         """What the logs say before any model."""
         return self._post("/v1/studio/logs/facts", {"logs": list(logs)})
 
-    def upload(self, name: str, size: int, stream: BinaryIO) -> Reference:
-        """Send a log in parts; returns the reference to ask about it."""
-        wish = {"filename": name, "bytes": size, "purpose": "user_data", "mime_type": "text/plain"}
-        # It is for questions, not for keeping.
-        expiry = {"anchor": "created_at", "seconds": KEPT_S}
-        upload = self._post("/v1/uploads", {**wish, "expires_after": expiry})["id"]
+    def upload(self, name: str, size: int, stream: BinaryIO, purpose: str = "user_data") -> Reference:
+        """Send a file in parts; returns the reference to it."""
+        wish: dict[str, Any] = {"filename": name, "bytes": size, "purpose": purpose, "mime_type": "text/plain"}
+        if purpose == "user_data":  # a log is for questions, not for keeping
+            wish["expires_after"] = {"anchor": "created_at", "seconds": KEPT_S}
+        upload = self._post("/v1/uploads", wish)["id"]
         parts = []
         while part := stream.read(PART_BYTES):
             with _plain_errors(self.url):
@@ -75,14 +131,21 @@ class Api:
         return {"file": done["file"]["id"]}
 
     def ask(
-        self, logs: Sequence[Reference], question: str, model: str | None, conversation: str | None
+        self,
+        logs: Sequence[Reference],
+        question: str,
+        model: str | None,
+        conversation: str | None,
+        endpoint: Mapping[str, Any] | None = None,
     ) -> Iterator[Event]:
         """Ask about logs: events as they come, see `loglore.api.ask`; closing the iterator stops the answer.
 
         Raises:
             InputError, JobError: the question was refused, or the answer broke off.
         """
-        body = {"logs": list(logs), "question": question, "model": model, "conversation": conversation}
+        body: dict[str, Any] = {"logs": list(logs), "question": question, "model": model, "conversation": conversation}
+        if endpoint is not None:
+            body |= {"model": None, "endpoint": dict(endpoint)}
         with (
             _plain_errors(self.url),
             self._client.stream(
@@ -126,7 +189,7 @@ def _checked(reply: httpx2.Response) -> dict[str, Any]:
 
 
 def _fault(status: int, body: dict[str, Any]) -> InputError | JobError:
-    kind = InputError if status < SERVER_FAULT else JobError
+    kind = KeyNeededError if status == KEY_MISSING else InputError if status < SERVER_FAULT else JobError
     return kind(body["error"]["message"])
 
 
@@ -134,7 +197,7 @@ def _fault(status: int, body: dict[str, Any]) -> InputError | JobError:
 def _plain_errors(url: str) -> Iterator[None]:
     try:
         yield
-    except httpx2.ConnectError:
+    except (httpx2.ConnectError, httpx2.ConnectTimeout):
         raise JobError(f"the API at {url} does not answer; is `loglore studio` still running?") from None
     except httpx2.HTTPError as fault:
         raise JobError(f"the API at {url} broke off ({type(fault).__name__})") from None

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from loglore.studio.words import say
+
 MARKS = {"contradicted": "✗", "supported": "✓", "unverifiable": "?"}
 _NEXT_WORD = re.compile(r"(?:[ \t]+[^\s,.;:]+)?")
 SUMMARY = ("supported", "contradicted", "unverifiable")
@@ -55,22 +57,30 @@ def answer(text: str, claims: Sequence[Claim] = ()) -> str:
 def verdicts(text: str, claims: Sequence[Claim]) -> str:
     """The claims of an answer as chips that open to the lines they stand on, the contradicted ones first."""
     if not claims:
-        return '<p class="ll-note">Nothing in this answer can be checked: no line, quote, count, time or address.</p>'
+        return f'<p class="ll-note">{escape(say("verdict.nothing"))}</p>'
     counts = {verdict: sum(claim["verdict"] == verdict for claim in claims) for verdict in MARKS}
-    summary = " · ".join(f"{MARKS[name]} {counts[name]} {name}" for name in SUMMARY if counts[name])
+    words = {name: say(f"verdict.{name}") for name in SUMMARY}
+    summary = " · ".join(f"{MARKS[name]} {counts[name]} {words[name]}" for name in SUMMARY if counts[name])
     chips = dict.fromkeys(_chip(text, claim) for verdict in MARKS for claim in claims if claim["verdict"] == verdict)
-    return f'<p class="ll-note">Checked against the log: {summary}</p><div class="ll-chips">{"".join(chips)}</div>'
+    head = f"{escape(say('verdict.checked'))} {summary}"
+    return f'<p class="ll-note">{head}</p><div class="ll-chips">{"".join(chips)}</div>'
 
 
 def left_out(evidence: Mapping[str, Any]) -> str:
     """What of the log the model saw and what it did not, in one line."""
     omitted = evidence["omitted"]
-    seen = f"The model saw {evidence['lines']:,} of {omitted['lines_total']:,} lines ({evidence['tokens']:,} tokens)"
+    figures = {
+        "seen": f"{evidence['lines']:,}",
+        "total": f"{omitted['lines_total']:,}",
+        "tokens": f"{evidence['tokens']:,}",
+        "lines": f"{omitted['lines']:,}",
+        "kinds": f"{omitted['templates']:,}",
+        "all_kinds": f"{omitted['templates_total']:,}",
+    }
     if not omitted["lines"] and not omitted["shortened"]:
-        return f"{seen}: all of the log."
-    parts = f"{omitted['lines']:,} lines, {omitted['templates']:,} of {omitted['templates_total']:,} kinds of message"
-    shortened = f"; {omitted['shortened']:,} long lines were cut" if omitted["shortened"] else ""
-    return f"{seen}; left out: {parts}{shortened}."
+        return say("verdict.saw_all", **figures)
+    cut = say("verdict.cut", count=f"{omitted['shortened']:,}") if omitted["shortened"] else ""
+    return say("verdict.saw", cut=cut, **figures)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
@@ -83,6 +93,51 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
     )
     content = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f'<div class="ll-scroll"><table class="ll-table">{content}</table></div>'
+
+
+NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 190, 40, 60, 16
+
+
+def lineage(graph: Mapping[str, Any], alt: str) -> str:
+    """A version's ancestors and descendants as an inline SVG, oldest at the left; `graph` is that of the API."""
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    depth = dict.fromkeys(nodes, 0)
+    for _ in nodes:  # the longest path has at most as many edges as there are nodes
+        for one, two in graph["edges"]:
+            depth[two] = max(depth[two], depth[one] + 1)
+    columns: dict[int, list[str]] = {}
+    for name in nodes:
+        columns.setdefault(depth[name], []).append(name)
+    places = {
+        name: (1 + column * (NODE_WIDTH + GAP_X), 1 + row * (NODE_HEIGHT + GAP_Y))
+        for column, names in columns.items()
+        for row, name in enumerate(names)
+    }
+    drawn = [_edge(places[one], places[two]) for one, two in graph["edges"]]
+    drawn += [_node(nodes[name], places[name], name == graph["of"]) for name in nodes]
+    width = 2 + max(x for x, _ in places.values()) + NODE_WIDTH
+    height = 2 + max(y for _, y in places.values()) + NODE_HEIGHT
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    picture = f'<svg class="ll-lineage" role="img" aria-label="{escape(alt)}" {size}>{"".join(drawn)}</svg>'
+    return f'<div class="ll-scroll">{picture}</div>'
+
+
+def _edge(one: tuple[int, int], two: tuple[int, int]) -> str:
+    x, y, to_x, to_y = one[0] + NODE_WIDTH, one[1] + NODE_HEIGHT // 2, two[0], two[1] + NODE_HEIGHT // 2
+    middle = (x + to_x) // 2
+    return f'<path d="M{x} {y} C{middle} {y} {middle} {to_y} {to_x} {to_y}"/>'
+
+
+def _node(node: Mapping[str, Any], place: tuple[int, int], is_centre: bool) -> str:
+    x, y = place
+    kind = "model" if node["kind"] == "model" else "dataset"
+    name = clean(str(node["name"]))
+    short = name if len(name) <= 24 else name[:23] + "…"
+    return (
+        f'<g class="{kind}{" centre" if is_centre else ""}"><title>{escape(name)}</title>'
+        f'<rect x="{x}" y="{y}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="6"/>'
+        f'<text x="{x + 12}" y="{y + 25}">{"◆" if kind == "model" else "▤"} {escape(short)}</text></g>'
+    )
 
 
 def _styled(text: str) -> tuple[list[Span], list[tuple[int, int]]]:
@@ -105,7 +160,7 @@ def _chip(text: str, claim: Claim) -> str:
     lines = claim["lines"]
     # A claim that names its line needs no second name for it.
     where = f' <span class="where">{_places(lines)}</span>' if lines and claim["kind"] != "line" else ""
-    head = f'<b aria-label="{verdict}">{MARKS[verdict]}</b> {escape(short)}{where}'
+    head = f'<b role="img" aria-label="{escape(say("verdict." + verdict))}">{MARKS[verdict]}</b> {escape(short)}{where}'
     inside = _inside(claim)
     if not inside:
         return f'<span class="ll-chip {verdict}" title="{escape(claim["kind"])}, {verdict}">{head}</span>'
@@ -114,7 +169,7 @@ def _chip(text: str, claim: Claim) -> str:
 
 def _inside(claim: Claim) -> str:
     said = claim["actual"] if claim["verdict"] == "contradicted" else ""
-    actual = f'<p class="actual">The log says: {escape(clean(said))}</p>' if said else ""
+    actual = f'<p class="actual">{escape(say("verdict.log_says"))} {escape(clean(said))}</p>' if said else ""
     several = len({row["source"] for row in claim["cited"]}) > 1
     rows = [
         f'<span class="line">{escape(row["source"]) + ":" if several else ""}L{row["line"]}</span> '
@@ -123,7 +178,7 @@ def _inside(claim: Claim) -> str:
     ]
     more = len(claim["lines"]) - len(rows)
     if rows and more > 0:
-        rows.append(f"… and {more:,} more lines")
+        rows.append(escape(say("verdict.more_lines", count=f"{more:,}")))
     return actual + (f"<pre tabindex='0'>{chr(10).join(rows)}</pre>" if rows else "")
 
 

@@ -1,22 +1,53 @@
-"""The script that Streamlit runs for every visitor and every change: navigation, style, and the page chosen."""
+"""The script that Streamlit runs for every visitor and every change: navigation, style, language, the page chosen."""
 
 from pathlib import Path
 
 import streamlit as st
 
-from loglore.studio import chat_page, models_page, runs_page
+from loglore.studio import (
+    audit_page,
+    chat_page,
+    costs_page,
+    data_page,
+    keys_page,
+    models_page,
+    runs_page,
+    sessions_page,
+    tests_page,
+    tuning_page,
+)
+from loglore.studio.words import DEFAULT, LANGUAGES, say
 
 HERE = Path(__file__).parent
+PAGES = (
+    ("chat", chat_page.show, "forum"),
+    ("data", data_page.show, "database"),
+    ("models", models_page.show, "deployed_code"),
+    ("tuning", tuning_page.show, "model_training"),
+    ("tests", tests_page.show, "rule"),
+    ("sessions", sessions_page.show, "terminal"),
+    ("runs", runs_page.show, "timeline"),
+    ("keys", keys_page.show, "key"),
+    ("costs", costs_page.show, "payments"),
+    ("audit", audit_page.show, "history"),
+)
 
 # A file of our own: Streamlit would load a named icon from elsewhere.
 st.set_page_config(page_title="LogLore", page_icon=str(HERE / "icon.svg"), layout="wide")
+if "language" not in st.session_state:
+    wanted = st.query_params.get("lang", DEFAULT)
+    st.session_state["language"] = wanted if wanted in LANGUAGES else DEFAULT
 chosen = st.navigation(
     [
-        st.Page(chat_page.show, title="Chat about a log", icon=":material/forum:", url_path="chat", default=True),
-        st.Page(runs_page.show, title="Runs", icon=":material/timeline:", url_path="runs"),
-        st.Page(models_page.show, title="Models", icon=":material/deployed_code:", url_path="models"),
+        st.Page(show, title=say(f"{name}.nav"), icon=f":material/{icon}:", url_path=name, default=name == "chat")
+        for name, show, icon in PAGES
     ],
     position="top",
 )
 st.html(f"<style>{(HERE / 'style.css').read_text('utf-8')}</style>")
+with st.container(key="ll-language"):
+    st.segmented_control(
+        say("common.language"), list(LANGUAGES), format_func=LANGUAGES.__getitem__, required=True, key="language",
+        label_visibility="collapsed",
+    )  # fmt: skip
 chosen.run()

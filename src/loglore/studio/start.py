@@ -45,7 +45,8 @@ def start(
     """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
     Args:
-        host: address to bind, on loopback only.
+        host: address of the pages. The API stays on loopback; when the pages can be reached from elsewhere it wants a
+            key, and they ask their visitors for one.
         port: of the pages; 0 takes a free one.
         runs: folder of run folders; it may not exist yet.
         logs: folder of logs that may be asked about by path.
@@ -53,7 +54,7 @@ def start(
         worker: also start a worker, which runs the jobs.
 
     Raises:
-        InputError: another host, a port that is taken, or packages that are not installed.
+        InputError: a host or port that cannot be bound, or packages that are not installed.
         JobError: a process failed to start, or ended by itself.
     """
     _check_installed()
@@ -66,7 +67,18 @@ def start(
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
-        arguments = ["--host", host, "--port", str(wanted), "--runs", str(runs), "--logs", str(logs), "--until-eof"]
+        arguments = [
+            "--host",
+            host if host in LOOPBACK else LOOPBACK[0],
+            "--port",
+            str(wanted),
+            "--runs",
+            str(runs),
+            "--logs",
+            str(logs),
+            "--until-eof",
+        ]
+        arguments += [] if host in LOOPBACK else ["--require-key"]
         api = stack.enter_context(_child("loglore.api", arguments, api_log))
         api_url = _first_line("API", api, api_log)
         # Empty but for the first start ever.
@@ -80,7 +92,12 @@ def start(
         page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
         page_url = f"http://{_in_url(host)}:{page_port}"
         _wait_for_page(page_url, page, page_log)
-        print(_greeting(page_url, api_url, works, admin_key), f"  runs: {_shown(runs)}", f"  logs: {logs}", sep="\n")
+        print(
+            _greeting(page_url, api_url, works, admin_key, host not in LOOPBACK),
+            f"  runs: {_shown(runs)}",
+            f"  logs: {logs}",
+            sep="\n",
+        )
         print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
         _watch({**children, "page server": (page, page_log)})
 
@@ -93,11 +110,6 @@ def _check_installed() -> None:
 
 def _free_port(host: str, port: int) -> int:
     """The port, after a look that it is free; 0 becomes a free one."""
-    if host not in LOOPBACK:
-        raise InputError(
-            f"host {host}: the studio has no keys yet, so only {', '.join(LOOPBACK)} can be bound; "
-            "from another machine use a tunnel (ssh -L)"
-        )
     if not 0 <= port <= 65535:
         raise InputError(f"port {port}: expected 0 (a free one) to 65535")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
@@ -175,13 +187,10 @@ def _failure(name: str, process: Process, log: Path) -> InputError | JobError:
     return JobError(f"the {name} {state}{': ' + lines[-1] if lines else ''}; see {log}")
 
 
-def _greeting(page_url: str, api_url: str, works: str, admin_key: str) -> str:
+def _greeting(page_url: str, api_url: str, works: str, admin_key: str, needs_key: bool) -> str:
+    keys = "callers and visitors need a key" if needs_key else "no key on this machine"
     shown = f"\n  admin key, shown this once (scopes chat, manage): {admin_key}" if admin_key else ""
-    return (
-        f"LogLore studio: {page_url}\n"
-        f"  API:  {api_url}/v1  (OpenAI-compatible, no key on this machine){shown}\n"
-        f"  jobs: {works}"
-    )
+    return f"LogLore studio: {page_url}\n  API:  {api_url}/v1  (OpenAI-compatible, {keys}){shown}\n  jobs: {works}"
 
 
 def _shown(runs: Path) -> str:

@@ -1,0 +1,158 @@
+"""One job as its page shows it while it runs: state, buttons, loss, system, log. Drawn again without a reload."""
+
+import time
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from loglore.studio import charts, markup, shared
+from loglore.studio.words import say
+
+MOST_STEPS = 2000
+
+
+def live(job: str) -> None:
+    """The job's state, figures, curves and log, drawn anew every few seconds until it is over."""
+    known = shared.api().get(f"/studio/jobs/{job}")
+    _controls(known)
+
+    def draw() -> None:
+        with shared.errors_shown():
+            found = shared.api().get(f"/studio/jobs/{job}")
+            if found["state"] != known["state"] or found["wanted"] != known["wanted"]:
+                st.rerun()
+            _figures(found)
+            _running(found)
+
+    is_over = known["state"] in shared.OVER
+    every = None if is_over else shared.REFRESH_S if known["state"] == "running" else shared.IDLE_REFRESH_S
+    st.fragment(draw, run_every=every)()
+    _details(known)
+
+
+def _controls(job: dict[str, Any]) -> None:
+    name = job["id"]
+    state = job["state"]
+    offered = {
+        "pause": state in ("queued", "running") and job["wanted"] == "run",
+        "resume": state in ("paused", "failed"),
+        "cancel": state not in ("succeeded", "cancelled") and job["wanted"] != "cancel",
+    }
+    columns = st.columns([3, 1, 1, 1], vertical_alignment="center")
+    waiting = "" if job["wanted"] == "run" or state in shared.OVER else escape(say(f"job.wanted_{job['wanted']}"))
+    title = escape(markup.clean(job["name"] or name))
+    columns[0].html(f'<div class="ll-title"><b>{title}</b> {shared.state(state)} <span>{waiting}</span></div>')
+    icons = {"pause": "pause", "resume": "play_arrow", "cancel": "close"}
+    for column, (action, possible) in zip(columns[1:], offered.items(), strict=True):
+        label = say(f"job.{action}")
+        icon = f":material/{icons[action]}:"
+        if column.button(label, icon=icon, disabled=not possible, key=f"{action}-{name}", width="stretch"):
+            shared.api().post(f"/studio/jobs/{name}/{action}")
+            st.rerun()
+    if job["error"]:
+        st.error(say("job.fault"), icon=":material/error:")
+        st.code(job["error"]["message"], language=None, wrap_lines=True)
+    if job["note"]:
+        st.caption(markup.clean(job["note"]))
+
+
+def _figures(job: dict[str, Any]) -> None:
+    started, ended = job["started_at"], job["ended_at"]
+    took = (ended or time.time()) - started if started else None
+    values: list[tuple[str, Any]] = [
+        (say("job.elapsed"), shared.duration(took) or "–"),
+        (say("job.left"), _left(job)),
+        (say("job.cost"), shared.dollars(job["cost"]["dollars"])),
+        (say("job.gpus"), "–" if job["gpus"] is None else f"{job['gpus']}"),
+    ]
+    report = job["report"] or {}
+    if job["state"] == "succeeded" and "loss" in report:
+        loss = report["loss"]
+        values.append((say("job.loss"), f"{loss['first']:.3f} → {loss['last']:.3f}"))
+        values.append((say("job.tokens"), f"{report['tokens']:,}"))
+    shared.figures(values)
+    if job["published"]:
+        st.html(f"<p>{escape(say('job.published'))} <code>{escape(job['published'])}</code></p>")
+
+
+def _left(job: dict[str, Any]) -> str:
+    if job["state"] != "running" or job["kind"] != "train":
+        return "–"
+    finish = shared.api().get(f"/fine_tuning/jobs/{job['id']}")["estimated_finish"]
+    return shared.duration(max(0.0, finish - time.time())) if finish else say("job.unknown")
+
+
+def _running(job: dict[str, Any]) -> None:
+    found = shared.api().get(f"/studio/jobs/{job['id']}/metrics")
+    rows = found["data"]
+    if job["kind"] == "train":
+        if any("loss" in row or "eval_loss" in row for row in rows):
+            st.altair_chart(charts.losses({job["name"] or job["id"]: rows}), width="stretch", alt=say("job.loss_alt"))
+        elif job["state"] not in shared.OVER:
+            waits = "job.no_steps" if job["state"] == "running" else "job.waits"
+            st.caption(say(waits))
+        _more_curves(rows)
+    if found["system"]:
+        with st.expander(say("job.system"), expanded=job["state"] == "running"):
+            st.altair_chart(charts.system(found["system"]), width="stretch", alt=say("job.system_alt"))
+    text = shared.api().log_tail(job["id"])
+    if text.strip():
+        with st.expander(say("job.log")):
+            st.code(markup.clean(text), language=None, height=320)
+
+
+def _more_curves(rows: list[dict[str, Any]]) -> None:
+    for name in ("learning_rate", "grad_norm"):
+        if any(name in row for row in rows):
+            with st.expander(say(f"job.{name}")):
+                chart = charts.curve(rows[-MOST_STEPS:], name, say(f"job.{name}"))
+                st.altair_chart(chart, width="stretch", alt=say(f"job.{name}"))
+
+
+def _details(job: dict[str, Any]) -> None:
+    report = job["report"] or {}
+    if "hyperparameters" in report:
+        with st.expander(say("job.hyperparameters")):
+            names = ("key", "requested", "status", "effective", "note")
+            rows = [[escape(str(each[name])) for name in names] for each in report["hyperparameters"]]
+            st.html(markup.table([say(f"job.{name}") for name in names], rows))
+    with st.expander(say("job.events")):
+        listed = shared.api().get(f"/studio/jobs/{job['id']}/events", limit=100)["data"]
+        shown = [
+            [shared.moment(each["created_at"]), escape(each["level"]), escape(markup.clean(each["message"]))]
+            for each in listed
+            if each["type"] == "message"
+        ]
+        st.html(markup.table([say("job.time"), say("job.level"), say("job.event")], shown))
+    with st.expander(say("job.spec")):
+        st.json(job["spec"])
+    with st.expander(say("job.audit")):
+        entries = shared.api().get("/studio/audit", target=job["id"])["data"]
+        rows = [[shared.moment(each["time"]), escape(each["actor"]), escape(each["action"])] for each in entries]
+        st.html(markup.table([say("job.time"), say("audit.actor"), say("audit.action")], rows))
+
+
+def listing(jobs: list[dict[str, Any]]) -> str:
+    """Jobs as a table (HTML)."""
+    rows = []
+    for each in jobs:
+        started, ended = each["started_at"], each["ended_at"]
+        took = shared.duration((ended or time.time()) - started) if started else ""
+        result = f"<code>{escape(each['published'])}</code>" if each["published"] else ""
+        name = escape(markup.clean(each["name"])) or "–"
+        rows.append(
+            [f"<b>{name}</b>", f"<code>{escape(each['id'][-8:])}</code>", escape(each["kind"]),
+             shared.state(each["state"]), shared.moment(each["created_at"]), took,
+             shared.dollars(each["cost"]["dollars"]), result]
+        )  # fmt: skip
+    head = [say(f"job.{name}") for name in ("name", "id", "kind", "state", "created", "took", "cost", "result")]
+    return markup.table(head, rows, numbers=[5, 6])
+
+
+def label(jobs: list[dict[str, Any]], job: str) -> str:
+    """How a choice of jobs writes one of them."""
+    for each in jobs:
+        if each["id"] == job:
+            return f"{each['name'] or each['kind']} · {job[-8:]} · {say('state.' + each['state'])}"
+    return job

@@ -1,0 +1,130 @@
+"""Fine-tuning: a wizard (base and trainer, data, hyperparameters as form and JSON, start), the list, and each job."""
+
+from html import escape
+from typing import Any
+
+import streamlit as st
+
+from loglore.studio import job_view, shared, tuning_form
+from loglore.studio.words import say
+
+VIEWS = ("list", "new")
+METHODS = ("supervised", "cpt", "dpo")
+FORMATS = {
+    "supervised": ("sharegpt", "openai-chat", "alpaca", "nlplog"),
+    "cpt": ("corpus", "nlplog"),
+    "dpo": ("sharegpt-dpo",),
+}
+MOST = 100
+GIB = 1 << 30
+
+
+def show() -> None:
+    """Draw the page; `?job=ftjob-…` in the address opens a job, `?view=new` the wizard."""
+    st.title(say("tuning.title"))
+    with shared.errors_shown():
+        if shared.view(say("tuning.views"), VIEWS, "tuning") == "new":
+            _wizard()
+        else:
+            _list()
+
+
+def _list() -> None:
+    found = shared.api().get("/studio/jobs", kind="train", limit=MOST)["data"]
+    if not found:
+        shared.empty(say("tuning.none"), say("tuning.none_help"))
+        return
+    st.html(job_view.listing(found))
+    job = shared.chosen(
+        say("tuning.open"), [each["id"] for each in found], "job", lambda each: job_view.label(found, each)
+    )
+    if job:
+        job_view.live(job)
+
+
+def _wizard() -> None:
+    api = shared.api()
+    models = [each["id"] for each in api.models() if not each.get("session")]
+    datasets = api.get("/studio/datasets", limit=MOST)["data"]
+    if not models:
+        shared.empty(say("models.none"), say("models.none_help"))
+        return
+    st.subheader(say("tuning.step_base"))
+    columns = st.columns(2)
+    model = columns[0].selectbox(say("tuning.base"), models, key="tuning-base")
+    method = columns[1].radio(
+        say("tuning.trainer"), METHODS, format_func=lambda each: say(f"tuning.{each}"), key="tuning-method",
+        horizontal=True,
+    )  # fmt: skip
+    st.subheader(say("tuning.step_data"))
+    fitting = [each["id"] for each in datasets if each["format"] in FORMATS[str(method)]]
+    if not fitting:
+        wanted = ", ".join(FORMATS[str(method)])
+        shared.empty(say("tuning.no_data"), say("tuning.no_data_help", formats=escape(wanted)))
+        return
+    columns = st.columns(2)
+    train = columns[0].selectbox(say("tuning.train"), fitting, key=f"tuning-train-{method}")
+    validation = columns[1].selectbox(
+        say("tuning.validation"), fitting, index=None, placeholder=say("tuning.no_validation"),
+        key=f"tuning-validation-{method}",
+    )  # fmt: skip
+    st.subheader(say("tuning.step_values"))
+    values = tuning_form.edit(str(method))
+    st.subheader(say("tuning.step_start"))
+    _finish(_body(str(model), str(method), str(train), validation), values)
+
+
+def _body(model: str, method: str, train: str, validation: str | None) -> dict[str, Any]:
+    columns = st.columns(3)
+    stem = model.partition("@")[0].rpartition(":")[2].lower()
+    name = columns[0].text_input(say("tuning.suffix"), f"{stem[:40]}-{method}", help=say("tuning.suffix_help"))
+    gpus = columns[1].number_input(say("tuning.gpus"), 0, 1024, 0, help=say("tuning.gpus_help"))
+    priority = columns[2].number_input(say("tuning.priority"), -100, 100, 0, help=say("tuning.priority_help"))
+    body: dict[str, Any] = {
+        "model": model, "training_file": f"dataset:{train}", "suffix": name.strip() or None, "priority": int(priority),
+        "method": {"type": method},
+    }  # fmt: skip
+    if validation:
+        body["validation_file"] = f"dataset:{validation}"
+    if gpus:
+        body["gpus"] = int(gpus)
+    return body
+
+
+def _finish(body: dict[str, Any], values: dict[str, Any] | None) -> None:
+    if values is None:
+        st.caption(say("tuning.fix_json"))
+        return
+    method = body["method"]["type"]
+    body["method"][method] = {"hyperparameters": values}
+    columns = st.columns([1, 1, 2], vertical_alignment="center")
+    measure = columns[2].checkbox(say("tuning.measure"), help=say("tuning.measure_help"))
+    if columns[0].button(say("tuning.estimate"), icon=":material/calculate:", width="stretch"):
+        with st.spinner(say("tuning.estimating")):
+            path = "/studio/estimates?measure=true" if measure else "/studio/estimates"
+            st.session_state["estimate"] = body, shared.api().post(path, body)
+    about, found = st.session_state.get("estimate", (None, None))
+    if about == body:
+        _estimate(found)
+    if columns[1].button(say("tuning.start"), type="primary", icon=":material/play_arrow:", width="stretch"):
+        made = shared.api().post("/fine_tuning/jobs", body)
+        st.session_state["go-view-tuning"] = "list"
+        shared.go("job", made["id"])
+
+
+def _estimate(found: dict[str, Any]) -> None:
+    memory = sum(found["memory"].values())
+    fits = memory <= found["available"]
+    shared.figures(
+        [
+            (say("tuning.steps"), f"{found['steps']:,}"),
+            (say("tuning.tokens"), f"{found['tokens']:,}"),
+            (say("tuning.memory"), f"{memory / GIB:.2f} GiB"),
+            (say("tuning.time"), shared.duration(found["seconds"]) or say("tuning.unmeasured")),
+            (say("tuning.cost"), shared.dollars(found["dollars"])),
+        ]
+    )
+    if fits:
+        st.success(say("tuning.fits", available=f"{found['available'] / GIB:.2f}"), icon=":material/check:")
+    else:
+        st.warning(say("tuning.fits_not", available=f"{found['available'] / GIB:.2f}"), icon=":material/warning:")
