@@ -55,11 +55,11 @@ def test_a_job_is_made_with_json_and_watched_to_its_end(tab: "Page", pages: str,
     made = httpx2.post(f"{workshop.url}/v1/studio/datasets", json={"name": "chats", "file": rows})
     assert made.status_code == 201
     tab.goto(f"{pages}/tuning?view=new")
-    field = tab.get_by_label("As JSON")
+    field = tab.get_by_role("textbox", name="As JSON")
     field.wait_for(timeout=WAIT_MS)
     field.fill(json.dumps({**QUICK, "epochs": 2}))
     field.press("Control+Enter")
-    tab.get_by_label("epochs").first.wait_for(timeout=WAIT_MS)
+    tab.get_by_role("spinbutton", name="epochs").or_(tab.get_by_label("epochs")).first.wait_for(timeout=WAIT_MS)
     tab.get_by_role("button", name="Start", exact=True).click()
     tab.wait_for_url("**job=ftjob-**", timeout=WAIT_MS)
     tab.locator("[data-testid=stVegaLiteChart]").first.wait_for(timeout=WAIT_MS)
