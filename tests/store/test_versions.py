@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from loglore.errors import InputError, JobError
-from loglore.store import scores, versions
+from loglore.store import jobs, scores, uses, versions
 from loglore.store.database import Database
 from loglore.store.objects import OBJECTS, Object
 from loglore.store.versions import NewVersion
@@ -62,3 +62,22 @@ def test_scores_point_at_versions(database: Database, new: NewVersion) -> None:
     assert [each.dataset_id for each in scores.scores(database, model.id)] == [None, None]
     versions.remove(database, model)
     assert scores.scores(database, model.id) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "goes"), [("queued", False), ("paused", False), ("succeeded", True), ("failed", True)]
+)
+def test_inputs_of_a_job_that_is_over_may_be_deleted(
+    database: Database, new: NewVersion, state: str, goes: bool
+) -> None:
+    made = versions.add(database, new)
+    values = {"id": "ftjob-1", "kind": "train", "spec": {}, "spec_version": 1, "created": 1.0, "folder": "f"}
+    with database.begin() as connection:
+        jobs.insert(connection, {**values, "state": state})
+        uses.keep(connection, "ftjob-1", [made.id])
+    if goes:
+        versions.remove(database, made)
+        assert versions.versions(database, "model") == []
+    else:
+        with pytest.raises(InputError, match="ftjob-1 depends on it"):
+            versions.remove(database, made)

@@ -22,7 +22,7 @@ from loglore.data.formats import Format
 from loglore.errors import InputError
 from loglore.hub import connections, datasets
 from loglore.settings import load
-from loglore.store import audit, uses, versions
+from loglore.store import audit, versions
 from loglore.store.database import Database
 from loglore.store.versions import Version
 
@@ -114,7 +114,6 @@ def router(database: Database) -> APIRouter:
     def delete_dataset(dataset: str, request: Request) -> dict[str, Any]:
         """Forget one version that nothing depends on."""
         known(lambda: datasets.find(database, dataset))
-        uses.release_ended(database)
         gone = datasets.delete(database, dataset)
         audit.audit(database, actor(request), "dataset.delete", gone.reference)
         return {"id": gone.reference, "object": "studio.dataset", "deleted": True}

@@ -29,7 +29,7 @@ from loglore.api.paging import After, page
 from loglore.errors import InputError
 from loglore.hub import files
 from loglore.runs.files import read_jsonl_log
-from loglore.store import audit, jobs, uses
+from loglore.store import audit, jobs
 from loglore.store.database import Database
 from loglore.store.files import Part, StoredFile, Upload
 from loglore.store.jobs import Job
@@ -139,7 +139,6 @@ def router(database: Database) -> APIRouter:
     def delete_file(file: str, request: Request) -> dict[str, Any]:
         """Forget a file that no job needs."""
         known(lambda: files.find(database, file))
-        uses.release_ended(database)
         files.delete(database, file)
         audit.audit(database, actor(request), "file.delete", file)
         return {"id": file, "object": "file", "deleted": True}

@@ -15,7 +15,7 @@ from loglore.api.making import actor
 from loglore.api.paging import After, Limit, cut, page
 from loglore.hub import models
 from loglore.hub.place import check_tag
-from loglore.store import audit, scores, uses, versions
+from loglore.store import audit, scores, versions
 from loglore.store.database import Database
 from loglore.store.storage import BLOCK, storage
 from loglore.store.versions import Version
@@ -101,7 +101,6 @@ def deleted(database: Database, model: str, request: Request) -> dict[str, Any]:
         ApiError: 404 for one that is not there. InputError: something depends on it.
     """
     found = _find(database, model)
-    uses.release_ended(database)
     models.delete(found.reference, database)
     audit.audit(database, actor(request), "model.delete", found.reference)
     return {"id": found.reference, "object": "model", "deleted": True}

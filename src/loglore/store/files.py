@@ -213,6 +213,7 @@ def remove(database: Database, file_id: str) -> StoredFile:
     from loglore.store import uses
 
     found = find(database, file_id)
+    uses.release_ended(database)
     try:
         with database.begin() as connection:
             connection.execute(STORED_FILES.delete().where(STORED_FILES.c.id == file_id))

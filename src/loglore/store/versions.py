@@ -284,6 +284,7 @@ def remove(database: Database, version: Version) -> None:
     """
     from loglore.store import uses
 
+    uses.release_ended(database)
     try:
         with database.write() as connection:
             connection.execute(VERSIONS.delete().where(VERSIONS.c.id == version.id))
