@@ -67,14 +67,17 @@ def test_a_job_is_made_with_json_and_watched_to_its_end(tab: "Page", pages: str,
     assert tab.locator(".ll-title .succeeded").count() == 1
 
 
-def test_a_log_is_asked_about_and_evidence_opens(tab: "Page", pages: str) -> None:
+def test_a_log_is_asked_about_and_the_page_says_what_the_model_saw(tab: "Page", pages: str) -> None:
     tab.goto(pages)
     tab.get_by_role("combobox", name="Files").fill("app")
     tab.keyboard.press("Enter")
     tab.keyboard.press("Escape")
     tab.get_by_text("60").first.wait_for(timeout=WAIT_MS)
     tab.get_by_role("button", name="Root cause").click()
-    tab.get_by_text("The model saw").first.wait_for(timeout=WAIT_MS)
+    told = tab.get_by_text("The model saw").first
+    told.wait_for(timeout=WAIT_MS)
+    assert "of 60 lines" in (told.text_content() or "")
+    assert tab.locator("[data-testid=stException]").count() == 0
 
 
 def test_every_page_opens_and_its_controls_have_names(tab: "Page", pages: str) -> None:
@@ -95,3 +98,4 @@ def test_the_language_is_switched_in_the_header(tab: "Page", pages: str) -> None
     tab.goto(f"{pages}/data")
     tab.get_by_role("radio", name="日本語").or_(tab.get_by_role("button", name="日本語")).first.click()
     tab.get_by_role("heading", name="データハブ").wait_for(timeout=WAIT_MS)
+    assert tab.get_by_role("heading", name="Data Hub").count() == 0
