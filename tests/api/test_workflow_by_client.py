@@ -1,6 +1,7 @@
 """The official `openai` client, unchanged, drives the whole workflow against a real API and a real worker process."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -12,6 +13,8 @@ from openai.types.evals.runs import OutputItemListResponse
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from support_workshop import CHATS, CORPUS, ITEMS, QUICK, Workshop
+
+LORA = {"training_type": "lora", "lora_rank": 2, "lora_alpha": 4}
 
 
 def raw(workshop: Workshop, path: str) -> Any:
@@ -39,7 +42,7 @@ def test_upload_pretrain_finetune_evaluate_chat(workshop: Workshop) -> None:
         model="tiny-logs@1",
         training_file=chats,
         validation_file=chats,
-        method={"type": "supervised", "supervised": {"hyperparameters": {**QUICK, "n_epochs": 2}}},  # type: ignore
+        method={"type": "supervised", "supervised": {"hyperparameters": {**QUICK, "n_epochs": 2, **LORA}}},  # type: ignore
         suffix="tiny-sft",
         seed=7,
     )
@@ -52,6 +55,8 @@ def test_upload_pretrain_finetune_evaluate_chat(workshop: Workshop) -> None:
     check_lists(workshop, pretrained.id, supervised.id)
     check_results(client, strict)
     check_eval(workshop)
+    check_answers_that_are_there(workshop)
+    check_checkpoints(workshop, pretrained.id, supervised.id)
     answer = client.chat.completions.create(
         model="tiny-sft@1", messages=[{"role": "user", "content": "Why 1?"}], max_tokens=4
     )
@@ -79,6 +84,98 @@ def check_lists(workshop: Workshop, first: str, second: str) -> None:
     assert [each.id for each in client.fine_tuning.jobs.checkpoints.list(second)] == [each.id for each in points]
     for card in raw(workshop, "/models")["data"]:
         Model.model_validate(card, strict=True)
+
+
+def check_checkpoints(workshop: Workshop, full: str, lora: str) -> None:
+    """A checkpoint is a model: of a whole training and of an adapter; to chat with, to train on, to publish."""
+    client = workshop.client
+    points = {
+        job: client.fine_tuning.jobs.checkpoints.list(job).data[0].fine_tuned_model_checkpoint for job in (full, lora)
+    }
+    assert client.models.retrieve(points[full]).id == points[full]
+    answer = client.chat.completions.create(
+        model=points[full], messages=[{"role": "user", "content": "Why 1?"}], max_tokens=3
+    )
+    assert answer.model == points[full]
+    # The last checkpoint holds the weights of the result, up to the rounding of both to bfloat16.
+    made = workshop.home / "jobs" / full / "models" / points[full].rpartition(":")[2]
+    assert largest_difference(made, workshop.home / "models" / "tiny-logs" / "1") < 2**-7
+    # The adapter is merged for whoever trains on: at a rate of next to nothing its result is the job's own.
+    still = {**QUICK, "n_epochs": 1, "learning_rate": 1e-12}
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": still}}
+    chats = workshop.stored(CHATS[:4], name="chats.jsonl")
+    again = client.fine_tuning.jobs.create(model=points[lora], training_file=chats, method=method, suffix="further")
+    body = {"kind": "import", "spec": {"model": points[lora]}, "publish": "early"}
+    brought = client.post("/studio/jobs", body=body, cast_to=object)["id"]  # type: ignore[index]
+    assert workshop.wait(again.id).status == "succeeded", client.fine_tuning.jobs.retrieve(again.id).error
+    assert again.model == points[lora]
+    hub = workshop.home / "models"
+    assert largest_difference(hub / "further" / "1", hub / "tiny-sft" / "1") < 2**-7
+    while (job := raw(workshop, f"/studio/jobs/{brought}"))["state"] in ("queued", "running"):
+        time.sleep(0.1)
+    assert job["published"] == "early@1", job["error"]
+    # Both came from the model that the adapter was trained on.
+    parents = [raw(workshop, f"/studio/models/{name}")["parents"] for name in ("tiny-sft@1", "further@1", "early@1")]
+    assert parents[0] == parents[1] == parents[2] != []
+    with pytest.raises(openai.NotFoundError, match="has no checkpoint of step 99; it has: "):
+        client.models.retrieve(f"{full}:step-99")
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    from safetensors.torch import load_file
+
+    weights = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert weights[0].keys() == weights[1].keys()
+    return max(float((weights[0][name].float() - weights[1][name].float()).abs().max()) for name in weights[0])
+
+
+def check_answers_that_are_there(workshop: Workshop) -> None:
+    """A run of the type `jsonl`: graded without a model, from the request itself and from a file."""
+    client = workshop.client
+    rows = [
+        {"item": {"cause": "The disk is full."}, "sample": {"output_text": "The disk is full."}},
+        {"item": {"cause": "The disk is full."}, "sample": {"output_text": "No idea"}},
+    ]
+    criterion: Any = {
+        "type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "{{item.cause}}",
+        "operation": "eq",
+    }  # fmt: skip
+    schema = {"type": "object", "required": ["cause"]}
+    config: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+    made = client.evals.create(name="given", data_source_config=config, testing_criteria=[criterion])
+    file = workshop.stored(rows, purpose="evals", name="given.jsonl")
+    for source in ({"type": "file_content", "content": rows}, {"type": "file_id", "id": file}):
+        run = client.evals.runs.create(made.id, data_source={"type": "jsonl", "source": source})  # type: ignore
+        assert (run.status, run.model, run.per_model_usage) == ("completed", "", [])
+        assert (run.result_counts.total, run.result_counts.passed, run.result_counts.failed) == (2, 1, 1)
+        path = f"/evals/{made.id}/runs/{run.id}"
+        RunRetrieveResponse.model_validate(raw(workshop, path), strict=True)
+        items = [
+            OutputItemListResponse.model_validate(each, strict=True)
+            for each in raw(workshop, f"{path}/output_items")["data"]
+        ]
+        assert [(each.status, each.sample.output[0].content) for each in items] == [
+            ("pass", "The disk is full."), ("fail", "No idea"),
+        ]  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match="is completed"):
+            client.evals.runs.cancel(run.id, eval_id=made.id)
+    assert [each.id for each in client.evals.runs.list(made.id, status="completed")][-1] == run.id
+    assert list(client.evals.runs.list(made.id, status="failed")) == []
+    for wrong, said in (
+        ([{"item": {}}], "item 1: `item`: 'cause' is a required property"),
+        ([rows[0], {"item": {"cause": "x"}}], "item 2: `sample.output_text`: there is no `sample`"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=said):
+            source = {"type": "file_content", "content": wrong}
+            client.evals.runs.create(made.id, data_source={"type": "jsonl", "source": source})  # type: ignore
+    for refused in (
+        {"type": "responses", "source": {"type": "responses"}},
+        {"type": "jsonl", "source": {"type": "stored_completions"}},
+    ):
+        with pytest.raises(openai.BadRequestError):
+            client.evals.runs.create(made.id, data_source=refused)  # type: ignore
+    client.evals.delete(made.id)
+    assert not list((workshop.home / "evals").iterdir())
 
 
 def check_results(client: openai.OpenAI, job: FineTuningJob) -> None:

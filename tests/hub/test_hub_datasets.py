@@ -9,6 +9,7 @@ import pytest
 
 from loglore.errors import InputError
 from loglore.hub import connections, datasets, files
+from loglore.hub.datasets import About
 from loglore.store.connections import Secret
 from loglore.store.database import Database
 
@@ -17,7 +18,7 @@ Rows = Callable[..., Path]
 
 def test_rows_become_versions_that_keep_what_they_were(database: Database, rows: Rows) -> None:
     source = rows("one", "two", "two")
-    first = datasets.add(database, "logs", source, licence="CC0", card="about", origin={"by": "test"})
+    first = datasets.add(database, "logs", source, about=About("CC0", card="about", origin={"by": "test"}))
     assert first.reference == "logs@1"
     assert first.facts == {"format": "corpus", "rows": 3, "duplicates": 1, "licence": "CC0", "origin": {"by": "test"}}
     assert first.card == "about"

@@ -241,14 +241,17 @@ def _shown(database: Database, found: Job) -> dict[str, Any]:
 def _estimate(wish: Making, measure: bool) -> dict[str, Any]:
     import dataclasses
 
+    from loglore.jobs.names import model_path
     from loglore.runs.folder import RunFolder
     from loglore.train.forecast import forecast
     from loglore.train.job import TrainSpec
 
     with TemporaryDirectory(prefix="loglore-estimate-") as place:
         folder = Path(place)
-        spec = TrainSpec.parse(wish.values(folder), "job")
         try:
+            values = dict(wish.values(folder))
+            values["model"] = str(model_path(str(values["model"]), server=True))
+            spec = TrainSpec.parse(values, "job")
             return dataclasses.asdict(forecast(spec, RunFolder(folder / "run", {}), measure))
         except InputError as fault:
             raise ApiError(400, str(fault), "invalid_value") from None

@@ -32,11 +32,11 @@ def data_add(
 
     database = open_database()
     wanted = datasets.format_of(format_)
-    parents = parent or []
+    about = datasets.About(licence, parent or [])
     if connection is None:
-        added = datasets.add(database, name, Path(path), wanted, licence=licence, parents=parents)
+        added = datasets.add(database, name, Path(path), wanted, about)
     else:
-        added = datasets.bring(database, name, connection, path, wanted, licence=licence, parents=parents)
+        added = datasets.bring(database, name, connection, path, wanted, about)
     print(added.reference)
 
 

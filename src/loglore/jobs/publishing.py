@@ -34,9 +34,8 @@ def publish(job: Job, outputs: Mapping[str, Path], report: Mapping[str, Any]) ->
         for output in ROWS:
             if output in outputs and outputs[output].is_file() and outputs[output].stat().st_size:
                 name = f"{job.publish}-{output}" if made else str(job.publish)
-                found = datasets.add(
-                    database, name, outputs[output], parents=job.parents, by=job.by, origin=facts, link=True
-                )
+                about = datasets.About(parents=job.parents, by=job.by, origin=facts)
+                found = datasets.add(database, name, outputs[output], about=about, link=True)
                 made[output] = found.reference
     if not made:
         raise InputError(

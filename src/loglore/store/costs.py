@@ -1,6 +1,7 @@
 """What jobs cost: GPU-seconds and dollars, by job and by the month in which they fell (UTC).
 
-A job's GPU-seconds are those for which it held its GPUs, whatever it did with them; a worker adds them while it runs.
+A job's GPU-seconds are those for which it held its GPUs, whatever it did with them; a worker adds them while it runs,
+and what the job paid for the tokens of endpoints.
 """
 
 import datetime
@@ -20,17 +21,20 @@ COSTS = sa.Table(
     sa.Column("month", sa.String(7), primary_key=True),
     sa.Column("gpu_seconds", sa.Double, nullable=False),
     sa.Column("dollars", sa.Double, nullable=False),
+    sa.Column("endpoint_dollars", sa.Double, nullable=False),
     sa.Index("ix_job_costs_month", "month"),
 )
+AMOUNTS = (COSTS.c.gpu_seconds, COSTS.c.dollars, COSTS.c.endpoint_dollars)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one job cost so far: GPU-seconds, dollars for a GPU-hour, dollars in all."""
+    """What one job cost so far: GPU-seconds, dollars for a GPU-hour, dollars in all, and how many went to endpoints."""
 
     gpu_seconds: float
     price: float
     dollars: float
+    endpoint_dollars: float
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Share:
         kind: kind of job.
         jobs: how many there were.
         gpu_seconds, dollars: in all.
+        endpoint_dollars: the part of `dollars` that was paid to endpoints.
     """
 
     month: str
@@ -51,6 +56,7 @@ class Share:
     jobs: int
     gpu_seconds: float
     dollars: float
+    endpoint_dollars: float
 
 
 def month_of(time: float) -> str:
@@ -58,22 +64,41 @@ def month_of(time: float) -> str:
     return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m")
 
 
-def add(connection: sa.Connection, job: int, month: str, gpu_seconds: float, dollars: float) -> None:
-    """Add to what a job (by its number) cost in a month, within a transaction; one worker at a time does so."""
-    more = {"gpu_seconds": COSTS.c.gpu_seconds + gpu_seconds, "dollars": COSTS.c.dollars + dollars}
-    here = sa.and_(COSTS.c.job == job, COSTS.c.month == month)
-    if not connection.execute(COSTS.update().where(here).values(more)).rowcount:
-        connection.execute(COSTS.insert().values(job=job, month=month, gpu_seconds=gpu_seconds, dollars=dollars))
+def add(
+    connection: sa.Connection,
+    job: int,
+    now: float,
+    gpu_seconds: float = 0.0,
+    gpu_dollars: float = 0.0,
+    endpoint_dollars: float = 0.0,
+) -> None:
+    """Add to what a job (by its number) cost, within a transaction; one worker at a time does so.
+
+    Args:
+        connection: of the transaction.
+        job: its number.
+        now: seconds since 1970; says in which month it fell.
+        gpu_seconds: for which it held GPUs, and gpu_dollars: what they cost.
+        gpu_dollars: see there.
+        endpoint_dollars: what it paid to endpoints.
+    """
+    more = {
+        "gpu_seconds": gpu_seconds, "dollars": gpu_dollars + endpoint_dollars, "endpoint_dollars": endpoint_dollars,
+    }  # fmt: skip
+    here = {"job": job, "month": month_of(now)}
+    added = {name: COSTS.c[name] + amount for name, amount in more.items()}
+    this = sa.and_(*(COSTS.c[name] == value for name, value in here.items()))
+    if not connection.execute(COSTS.update().where(this).values(added)).rowcount:
+        connection.execute(COSTS.insert().values({**here, **more}))
 
 
 def of_jobs(database: Database, job_ids: Iterable[str]) -> dict[str, Cost]:
-    """What these jobs cost, by id; one that held no GPU cost nothing."""
+    """What these jobs cost, by id; one that held no GPU and paid nobody cost nothing."""
     query = (
         sa.select(
             JOBS.c.id,
             JOBS.c.price,
-            sa.func.coalesce(sa.func.sum(COSTS.c.gpu_seconds), 0.0),
-            sa.func.coalesce(sa.func.sum(COSTS.c.dollars), 0.0),
+            *(sa.func.coalesce(sa.func.sum(column), 0.0) for column in AMOUNTS),
         )
         .outerjoin(COSTS, COSTS.c.job == JOBS.c.number)
         .where(JOBS.c.id.in_(list(job_ids)))
@@ -81,14 +106,14 @@ def of_jobs(database: Database, job_ids: Iterable[str]) -> dict[str, Cost]:
     )
     with database.begin() as connection:
         found = connection.execute(query)
-        return {job_id: Cost(seconds, price, dollars) for job_id, price, seconds, dollars in found}
+        return {job_id: Cost(seconds, price, *dollars) for job_id, price, seconds, *dollars in found}
 
 
 def by_month(database: Database, month: str | None = None) -> list[Share]:
     """What was spent, by month (the newest first), key and kind; `month` (`2026-11`) chooses one."""
     columns = (COSTS.c.month, JOBS.c.created_by, JOBS.c.kind)
     query = (
-        sa.select(*columns, sa.func.count(), sa.func.sum(COSTS.c.gpu_seconds), sa.func.sum(COSTS.c.dollars))
+        sa.select(*columns, sa.func.count(), *(sa.func.sum(column) for column in AMOUNTS))
         .join(JOBS, JOBS.c.number == COSTS.c.job)
         .group_by(*columns)
         .order_by(COSTS.c.month.desc(), JOBS.c.created_by, JOBS.c.kind)
