@@ -36,6 +36,11 @@ def test_a_dataset_from_a_file_to_its_end(served: Served, client: openai.OpenAI)
     assert rows == [{"row": 2, "value": {"text": "link down"}}]
     assert [each["id"] for each in call(served, "GET", "/datasets?name=corpus")["data"]] == ["corpus@1"]
     assert call(served, "GET", "/datasets/corpus@1")["files"][0]["bytes"] == len(ROWS)
+    assert call(served, "POST", "/datasets/corpus/tags", {"tag": "good"})["tags"] == ["good"]
+    assert call(served, "GET", "/datasets/corpus@good")["id"] == "corpus@1"
+    assert call(served, "DELETE", "/datasets/corpus@1/tags/good")["tags"] == []
+    call(served, "DELETE", "/datasets/corpus@1/tags/good", status=404)
+    call(served, "POST", "/datasets/corpus@1/tags", {"tag": "7"}, 400)
     job = client.fine_tuning.jobs.create(
         model="tiny",
         training_file="corpus@1",

@@ -11,7 +11,8 @@ from rapidfuzz import fuzz
 
 from loglore.api import grading
 from loglore.api.errors import ApiError
-from loglore.api.eval_objects import Completions, CreateEval, chat_rows, check_items, filled, rows_of_file
+from loglore.api.eval_objects import chat_rows, check_items, filled, rows_of_file
+from loglore.api.eval_wishes import Completions, CreateEval
 from loglore.api.grading import Answers
 from loglore.errors import InputError
 from loglore.store.evals import EvalRun

@@ -1,8 +1,10 @@
 """The official `openai` client, unchanged, drives the whole workflow against a real API and a real worker process."""
 
+import socket
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -117,6 +119,7 @@ def check_checkpoints(workshop: Workshop, full: str, lora: str) -> None:
     # Both came from the model that the adapter was trained on.
     parents = [raw(workshop, f"/studio/models/{name}")["parents"] for name in ("tiny-sft@1", "further@1", "early@1")]
     assert parents[0] == parents[1] == parents[2] != []
+    assert raw(workshop, "/studio/models/early@1")["facts"]["lineage"]["from"] == points[lora]
     with pytest.raises(openai.NotFoundError, match="has no checkpoint of step 99; it has: "):
         client.models.retrieve(f"{full}:step-99")
 
@@ -245,6 +248,16 @@ def check_eval(workshop: Workshop) -> None:
     client.evals.delete(made.id)
     with pytest.raises(openai.NotFoundError):
         client.evals.retrieve(made.id)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_file_is_no_fault_of_the_server(workshop: Workshop) -> None:
+    parts = urlsplit(workshop.url)
+    head = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(head + b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine')
+    # Answered after it: the log, which the fixture reads at the end, has what became of it by then.
+    assert workshop.client.files.list(limit=1) is not None
 
 
 def test_pause_resume_cancel_of_running_and_queued_jobs(workshop: Workshop) -> None:

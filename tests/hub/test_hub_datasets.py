@@ -108,6 +108,17 @@ def test_a_stored_file_becomes_a_dataset(database: Database, rows: Rows) -> None
         datasets.add_file(database, "logs", bad.id)
 
 
+def test_a_tag_moves_and_is_taken_off(database: Database, rows: Rows) -> None:
+    for text in ("one", "two"):
+        datasets.add(database, "logs", rows(text))
+    assert datasets.tag(database, "logs@1", "good").tags == ("good",)
+    assert datasets.tag(database, "logs@2", "good").tags == ("good",)
+    assert datasets.find(database, "logs@good").number == 2
+    with pytest.raises(InputError, match=r"dataset logs@1: no tag 'good'; it has: none"):
+        datasets.untag(database, "logs@1", "good")
+    assert datasets.untag(database, "logs@good", "good").tags == ()
+
+
 def test_an_object_and_a_prefix_of_a_bucket_become_datasets(
     database: Database, rows: Rows, s3_bucket: str, s3_server: str
 ) -> None:

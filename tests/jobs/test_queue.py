@@ -250,6 +250,12 @@ def test_costs_and_the_budget(database: Database, short: dict[str, Any], monkeyp
     with pytest.raises(BudgetError, match=rf"the budget of {month} is spent: \$6.00 of \$5.50"):
         submit(database, "prepare", short, Order(gpus=1))
     assert submit(database, "prepare", short).state == "queued"
+    # Deleting the job gives no money back.
+    finish(database, claim, Outcome("succeeded", {}))
+    requests.delete(database, job.id)
+    assert costs.by_month(database) == [costs.Share(month, "key1", "prepare", 1, 7200, 6, 0)]
+    with pytest.raises(BudgetError):
+        submit(database, "prepare", short, Order(gpus=1))
 
 
 def test_deleting(database: Database, short: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from cryptography.fernet import Fernet
 
 from loglore.errors import InputError
@@ -89,9 +90,11 @@ def test_processes_that_start_at_the_same_time_make_one_key(home: Path) -> None:
     assert not sealing.make_key()
 
 
-def migrated(database: Database, revision: str) -> None:
+def back_before_sealing(database: Database) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    known = ScriptDirectory.from_config(config).walk_revisions()
+    (revision,) = (str(each.down_revision) for each in known if "sealed_secrets" in each.path)
     with database.engine.connect() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
@@ -102,7 +105,7 @@ def test_secrets_in_clear_are_sealed_when_the_database_is_opened(
     database: Database, database_url: str, home: Path
 ) -> None:
     made = add(database)
-    migrated(database, "0004")
+    back_before_sealing(database)
     with database.begin() as connection:
         assert connection.execute(sa.text("select secret from connection_secrets")).scalar() == HIDDEN
     database.close()

@@ -51,6 +51,14 @@ class CreateDataset(BaseModel):
         return self
 
 
+class TagBody(BaseModel):
+    """A name that points at a version, wherever it pointed before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: str = Field(min_length=1, max_length=64, examples=["production"])
+
+
 def router(database: Database) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/studio/datasets", tags=["datasets"], responses=ERRORS)
@@ -68,7 +76,7 @@ def router(database: Database) -> APIRouter:
     ) -> dict[str, Any]:
         """Versions of all datasets, or of one, the newest first."""
         found = datasets.datasets(database) if name is None else datasets.versions(database, name)
-        found.sort(key=lambda version: version.created, reverse=True)
+        found.sort(key=lambda version: version.ordinal, reverse=True)
         chosen = cut(found, [each.reference for each in found], after, limit)
         return page([dataset_object(each) for each in chosen], limit)
 
@@ -94,6 +102,21 @@ def router(database: Database) -> APIRouter:
             if number >= first:
                 shown.append({"row": number, "value": _cut(row)})
         return {"object": "list", "data": shown}
+
+    @routes.post("/{dataset}/tags")
+    def add_tag(dataset: str, wish: TagBody, request: Request) -> dict[str, Any]:
+        """Let a tag point at this version."""
+        known(lambda: datasets.find(database, dataset))
+        tagged = datasets.tag(database, dataset, wish.tag)
+        audit.audit(database, actor(request), "dataset.tag", tagged.reference, {"tag": wish.tag})
+        return dataset_object(tagged)
+
+    @routes.delete("/{dataset}/tags/{tag}")
+    def remove_tag(dataset: str, tag: str, request: Request) -> dict[str, Any]:
+        """Remove a tag."""
+        left = known(lambda: datasets.untag(database, dataset, tag))
+        audit.audit(database, actor(request), "dataset.untag", left.reference, {"tag": tag})
+        return dataset_object(left)
 
     @routes.delete("/{dataset}")
     def delete_dataset(dataset: str, request: Request) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from loglore.api import eval_objects as objects
 from loglore.api import grading, inputs
 from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, known
-from loglore.api.eval_objects import Completions, CreateEval, CreateRun, FileContent, Jsonl, UpdateEval
+from loglore.api.eval_wishes import Completions, CreateEval, CreateRun, FileContent, Jsonl, UpdateEval
 from loglore.api.grading import Answers
 from loglore.api.idempotency import reserved
 from loglore.api.inputs import Named

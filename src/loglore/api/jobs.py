@@ -145,7 +145,7 @@ def _add_one(routes: APIRouter, database: Database) -> None:
 
     @routes.delete("/jobs/{job}")
     def delete_job(job: str, request: Request) -> dict[str, Any]:
-        """Forget a job that is over, with its events and costs; its folder stays."""
+        """Forget a job that is over, with its events; its folder stays, and what it cost in its months."""
         known(lambda: jobs.find(database, job))
         requests.delete(database, job, actor(request))
         return {"id": job, "object": "studio.job", "deleted": True}

@@ -79,7 +79,7 @@ class Offer:
         raise ApiError(404, f"model {model!r}: not installed", "model_not_found", "model")
 
     def _hub(self) -> list[dict[str, Any]]:
-        found = sorted((each.row for each in models.models(self._database)), key=lambda row: row.created, reverse=True)
+        found = sorted((each.row for each in models.models(self._database)), key=lambda row: row.ordinal, reverse=True)
         cards = [_card(row.reference, row.created, row.bytes, row.facts.get("lineage", {})) for row in found]
         return cards if any(row.name == EMBEDDED for row in found) else [*cards, *_embedded()]
 

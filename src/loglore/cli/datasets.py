@@ -61,6 +61,21 @@ def data_show(reference: Reference) -> None:
     print(json.dumps(shown, indent=2, ensure_ascii=False))
 
 
+@app.command("tag")
+def data_tag(
+    reference: Reference,
+    tag: Annotated[str, typer.Argument(help="Name that will stand for this version, such as `production`.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the tag instead.")] = False,
+) -> None:
+    """Let a tag point at a version, wherever it pointed before."""
+    from loglore.hub import datasets
+    from loglore.store.database import open_database
+
+    database = open_database()
+    tagged = (datasets.untag if remove else datasets.tag)(database, reference, tag)
+    print(f"{tagged.reference}: {', '.join(tagged.tags) or 'no tags'}")
+
+
 @app.command("delete")
 def data_delete(reference: Reference) -> None:
     """Remove one version; refused while something depends on it."""

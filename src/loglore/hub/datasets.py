@@ -13,7 +13,7 @@ from loglore.data.formats import Format
 from loglore.errors import InputError
 from loglore.hub import connections, contents
 from loglore.hub import files as stored
-from loglore.hub.place import check_name
+from loglore.hub.place import check_name, check_tag
 from loglore.store import versions as rows
 from loglore.store.database import Database
 from loglore.store.objects import holding
@@ -169,6 +169,25 @@ def materialise(database: Database, reference: str) -> Path:
     folder = contents.materialise(database, version)
     names = list(rows.manifest(database, version.id))
     return folder / names[0] if len(names) == 1 else folder
+
+
+def tag(database: Database, reference: str, name: str) -> Version:
+    """Let a tag point at a version, wherever it pointed before.
+
+    Raises:
+        InputError: no such version, or an impossible tag.
+    """
+    check_tag(name)
+    return rows.tag(database, find(database, reference), name)
+
+
+def untag(database: Database, reference: str, name: str) -> Version:
+    """Remove a tag from the version it points at.
+
+    Raises:
+        InputError: no such version, or it has no such tag.
+    """
+    return rows.take_off(database, find(database, reference), name)
 
 
 def delete(database: Database, reference: str) -> Version:

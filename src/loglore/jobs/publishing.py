@@ -25,6 +25,8 @@ def publish(job: Job, outputs: Mapping[str, Path], report: Mapping[str, Any]) ->
         InputError: it made nothing that the hub takes.
     """
     facts = {"job": job.name, "kind": job.kind, **report.get("lineage", {})}
+    if job.kind == "import":
+        facts["from"] = str(job.values["model"])  # as it was named: org/name, a checkpoint, a path
     for output in MODELS:
         if output in outputs:
             version = models.add(str(job.publish), outputs[output], facts, parents=job.parents, by=job.by)

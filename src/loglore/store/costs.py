@@ -7,6 +7,7 @@ and what the job paid for the tokens of endpoints.
 import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -23,6 +24,19 @@ COSTS = sa.Table(
     sa.Column("dollars", sa.Double, nullable=False),
     sa.Column("endpoint_dollars", sa.Double, nullable=False),
     sa.Index("ix_job_costs_month", "month"),
+)
+# Of jobs that were deleted: what was spent stays spent.
+PAST_COSTS = sa.Table(
+    "past_costs",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("month", sa.String(7), nullable=False),
+    sa.Column("created_by", sa.String(40)),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("gpu_seconds", sa.Double, nullable=False),
+    sa.Column("dollars", sa.Double, nullable=False),
+    sa.Column("endpoint_dollars", sa.Double, nullable=False),
+    sa.Index("ix_past_costs_month", "month"),
 )
 AMOUNTS = (COSTS.c.gpu_seconds, COSTS.c.dollars, COSTS.c.endpoint_dollars)
 
@@ -45,7 +59,7 @@ class Share:
         month: `2026-11`.
         created_by: id of the key, None for this machine's user.
         kind: kind of job.
-        jobs: how many there were.
+        jobs: how many there were, deleted ones included.
         gpu_seconds, dollars: in all.
         endpoint_dollars: the part of `dollars` that was paid to endpoints.
     """
@@ -109,23 +123,43 @@ def of_jobs(database: Database, job_ids: Iterable[str]) -> dict[str, Cost]:
         return {job_id: Cost(seconds, price, *dollars) for job_id, price, seconds, *dollars in found}
 
 
+def keep(connection: sa.Connection, job: int) -> None:
+    """Keep what a job (by its number) cost, within the transaction that deletes it."""
+    query = _live().where(COSTS.c.job == job)
+    columns = [column.name for column in query.selected_columns]
+    connection.execute(PAST_COSTS.insert().from_select(columns, query))
+
+
 def by_month(database: Database, month: str | None = None) -> list[Share]:
     """What was spent, by month (the newest first), key and kind; `month` (`2026-11`) chooses one."""
-    columns = (COSTS.c.month, JOBS.c.created_by, JOBS.c.kind)
+    every = _every()
+    columns = (every.c.month, every.c.created_by, every.c.kind)
+    amounts = (sa.func.sum(every.c[column.name]) for column in AMOUNTS)
     query = (
-        sa.select(*columns, sa.func.count(), *(sa.func.sum(column) for column in AMOUNTS))
-        .join(JOBS, JOBS.c.number == COSTS.c.job)
+        sa.select(*columns, sa.func.count(), *amounts)
         .group_by(*columns)
-        .order_by(COSTS.c.month.desc(), JOBS.c.created_by, JOBS.c.kind)
+        .order_by(every.c.month.desc(), every.c.created_by, every.c.kind)
     )
     if month is not None:
-        query = query.where(COSTS.c.month == month)
+        query = query.where(every.c.month == month)
     with database.begin() as connection:
         return [Share(*row) for row in connection.execute(query)]
 
 
 def spent(database: Database, month: str) -> float:
     """Dollars that all jobs together cost in a month (`2026-11`)."""
+    every = _every()
+    total = sa.select(sa.func.coalesce(sa.func.sum(every.c.dollars), 0.0)).where(every.c.month == month)
     with database.begin() as connection:
-        total = sa.select(sa.func.coalesce(sa.func.sum(COSTS.c.dollars), 0.0)).where(COSTS.c.month == month)
         return float(connection.execute(total).scalar_one())
+
+
+def _live() -> sa.Select[Any]:
+    """The costs of jobs that are there, as `PAST_COSTS` has those of others."""
+    columns = (COSTS.c.month, JOBS.c.created_by, JOBS.c.kind, *AMOUNTS)
+    return sa.select(*columns).join(JOBS, JOBS.c.number == COSTS.c.job)
+
+
+def _every() -> sa.Subquery:
+    past = sa.select(*(column for column in PAST_COSTS.c if column.name != "number"))
+    return sa.union_all(_live(), past).subquery()

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from loglore.errors import InputError
-from loglore.store import audit, claims, events
+from loglore.store import audit, claims, costs, events
 from loglore.store import jobs as rows
 from loglore.store.database import Database
 from loglore.store.events import Happening
@@ -74,7 +74,9 @@ def resume(database: Database, job_id: str, actor: str | None = None) -> Job:
 
 
 def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
-    """Forget a job that has ended or is paused, with its events and costs; its files are the caller's to remove.
+    """Forget a job that has ended or is paused, with its events; its files are the caller's to remove.
+
+    What it cost stays in its months.
 
     Raises:
         InputError: no such job, it is queued or running, or another one that has not ended needs it.
@@ -90,6 +92,7 @@ def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
         ).scalar()
         if needed is not None:
             raise InputError(f"job {job_id}: job {needed} needs it")
+        costs.keep(connection, job.number)
         if not rows.delete(connection, job_id):
             raise _impossible(connection, job, "a job that is paused or ended can be deleted")
         audit.note(connection, actor, "job.delete", job_id, {"kind": job.kind, "name": job.name})

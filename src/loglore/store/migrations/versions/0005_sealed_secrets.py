@@ -1,4 +1,7 @@
-"""Secrets of connections are sealed with a key outside the database; what jobs paid to endpoints is a cost, too."""
+"""Secrets of connections are sealed with a key outside the database; costs of endpoints and of deleted jobs; more.
+
+Parts of an upload are counted, since clocks go back.
+"""
 
 from collections.abc import Callable
 
@@ -13,14 +16,30 @@ TABLE = "connection_secrets"
 
 
 def upgrade() -> None:
-    """Seal what stood in clear, and add a column."""
+    """Seal what stood in clear; add two columns and a table."""
     _rewritten("secret", "sealed", sealing.seal)
     paid: sa.Column[float] = sa.Column("endpoint_dollars", sa.Double(), nullable=False, server_default="0")
     op.add_column("job_costs", paid)
+    number: sa.Column[int] = sa.Column("number", sa.Integer(), nullable=False, server_default="0")
+    op.add_column("upload_parts", number)
+    op.create_table(
+        "past_costs",
+        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("month", sa.String(7), nullable=False),
+        sa.Column("created_by", sa.String(40)),
+        sa.Column("kind", sa.String(20), nullable=False),
+        sa.Column("gpu_seconds", sa.Double(), nullable=False),
+        sa.Column("dollars", sa.Double(), nullable=False),
+        sa.Column("endpoint_dollars", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name="pk_past_costs"),
+    )
+    op.create_index("ix_past_costs_month", "past_costs", ["month"])
 
 
 def downgrade() -> None:
     """Back to clear text, which needs the key where there are secrets."""
+    op.drop_table("past_costs")
+    op.drop_column("upload_parts", "number")
     op.drop_column("job_costs", "endpoint_dollars")
     _rewritten("sealed", "secret", sealing.opened)
 
