@@ -75,11 +75,11 @@ def attend(
 
 def _one_token(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     rows, heads, _, size = query.shape
-    shared, tokens = key.shape[1], key.shape[2]
+    shared = key.shape[1]
     grouped = query.view(rows, shared, heads // shared, size)
     scores = torch.matmul(key, grouped.transpose(2, 3)).transpose(2, 3).contiguous()
     if mask is not None:
-        scores += mask[:, :, :, :tokens]
+        scores += mask
     weights = torch.softmax(scores, -1)
     return torch.matmul(weights, value).reshape(rows, 1, heads, size)
 
