@@ -99,6 +99,26 @@ def test_a_full_disk_is_507_and_nothing_is_kept(small_disk: SmallDisk, tmp_path:
     assert told.split() == ["507", "disk_full", "507", "200"]
 
 
+def test_a_spent_budget_is_429_that_no_client_repeats(
+    sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LOGLORE_BUDGET_USD_PER_MONTH", "0")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_text("2026-03-01 10:00:00 ERROR disk full\n" * 60)
+    options = {"tasks": ["summary"], "test_chunks": 1, "validation_chunks": 0}
+    options |= {"test_rows": 1, "validation_rows": 0, "train_rows": 1}
+    teacher = {"url": "https://8.8.8.8/v1", "model": "m", "price_out": 1.0}
+    with serving(sqlite_database, tmp_path) as url:
+        body = {"logs": ["log:app.log"], "options": options}
+        told = HTTP.post(f"{url}/v1/studio/synthesis", json={**body, "teacher": [teacher]})
+        assert (told.status_code, told.json()["error"]["code"]) == (429, "insufficient_quota")
+        assert told.headers["x-should-retry"] == "false"
+        assert "$0.00 of $0.00" in told.json()["error"]["message"]
+        # What costs nothing goes on.
+        assert HTTP.post(f"{url}/v1/studio/synthesis", json=body).status_code == 201
+
+
 def test_the_first_start_makes_one_admin_key(sqlite_database: Database) -> None:
     text = first_key(sqlite_database)
     assert text is not None

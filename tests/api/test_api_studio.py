@@ -121,6 +121,16 @@ def test_no_endpoint_leads_into_the_servers_network(served: Served, endpoint: st
     call(served, "POST", "/synthesis", {"logs": ["log:app.log"], "teacher": teacher}, 400)
 
 
+def test_a_job_is_told_to_look_at_addresses_again(served: Served) -> None:
+    teacher = {"url": "https://8.8.8.8/v1", "model": "m", "public_only": False}
+    for given in (teacher, [teacher]):
+        spec = {**OPTIONS, "logs": ["log:app.log"], "teacher": given}
+        made = call(served, "POST", "/jobs", {"kind": "synth", "spec": spec}, 201)
+        kept = call(served, "GET", f"/jobs/{made['id']}")["spec"]["teacher"]
+        assert (kept if isinstance(kept, dict) else kept[0])["public_only"] is True
+        call(served, "POST", f"/jobs/{made['id']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [
@@ -165,6 +175,13 @@ def test_jobs_of_other_kinds_are_queued_listed_stopped_and_forgotten(served: Ser
     assert HTTP.get(f"{served.url}/v1/studio/jobs/{made['id']}/log").content == b""
     assert call(served, "DELETE", f"/jobs/{after['id']}")["deleted"] is True
     call(served, "GET", f"/jobs/{after['id']}", status=404)
+
+
+def test_what_would_be_given_twice_is_refused(served: Served) -> None:
+    for options in ({"logs": ["log:deep/b.log"]}, {"teacher": "analyst"}):
+        body = {"logs": ["log:app.log"], "options": {**OPTIONS, **options}}
+        told = call(served, "POST", "/synthesis", body, 400)["error"]["message"]
+        assert f"options.{next(iter(options))}: it belongs beside" in told
 
 
 def test_an_estimate_queues_nothing(served: Served, client: openai.OpenAI) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from loglore.api import fine_tuning, inputs
 from loglore.api import fine_tuning_objects as objects
@@ -67,6 +67,13 @@ class Synthesis(Strict):
     publish: HubName | None = None
     priority: int = Field(0, ge=-100, le=100)
     metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> "Synthesis":
+        for name in ("logs", "teacher"):
+            if name in self.options:
+                raise ValueError(f"options.{name}: it belongs beside `options`")
+        return self
 
 
 def router(database: Database, logs: Path) -> APIRouter:
