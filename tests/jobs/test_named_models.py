@@ -4,14 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from loglore.errors import InputError
 from loglore.hub import models
-from loglore.jobs import recipes
+from loglore.jobs import queue, recipes, runner
 from loglore.jobs.names import of_hugging_face
-from loglore.jobs.queue import submit
+from loglore.jobs.queue import Order, submit
 from loglore.jobs.recipes import Job, Recipe
-from loglore.models.load import load_model
+from loglore.models.load import load_model, load_tokenizer
+from loglore.store import jobs
 from loglore.store.database import Database
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,6 +31,11 @@ def test_version_of_our_hub(tmp_path: Path, tiny_model: Path, monkeypatch: pytes
     assert resolved(str(tiny_model)) == tiny_model
     with pytest.raises(InputError, match="tuned has versions 1 to 1"):
         resolved("tuned@7")
+
+
+@pytest.fixture
+def database_url(home: Path) -> str:
+    return f"sqlite:///{home / 'loglore.db'}"
 
 
 @pytest.fixture
@@ -71,3 +78,35 @@ def test_a_queued_name_is_no_folder_of_whatever_worker(
 @pytest.mark.parametrize("name", ["a/b/c", "../x/y", "/etc/ssl", "hf:/etc", "hf:a", "https://x/y", "a/..", "-x/y"])
 def test_what_is_no_name_of_hugging_faces_hub(name: str) -> None:
     assert of_hugging_face(name) is None
+
+
+def test_a_checkpoint_is_a_whole_model_and_can_be_published(database: Database, tiny_model: Path, home: Path) -> None:
+    base = models.add("base", tiny_model, {}, database)
+    models.add("tuned", tiny_model, {"other": "facts"}, database, parents=[base.row.id])
+    job_id = "ftjob-0123456789abcdef01234567"
+    folder = home / "jobs" / job_id / "run"
+    published = folder / "published" / "step-3"
+    published.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):  # weights alone, as a training publishes them
+        shutil.copy(tiny_model / name, published / name)
+    row = {"id": job_id, "kind": "train", "spec": {"model": str(tiny_model)}, "spec_version": 1, "created": 0.0}
+    with database.begin() as connection:
+        report = {"outputs": {}, "job": {"published": "tuned@1"}}
+        jobs.insert(connection, {**row, "folder": str(folder), "state": "succeeded", "report": report})
+    name = f"{job_id}:step-3"
+    brought = submit(database, "import", {"model": name, "dtype": "float32"}, Order(publish="early"))
+    assert brought.spec["model"] == name
+    with pytest.raises(InputError, match="has no checkpoint of step 4; it has: 3"):
+        submit(database, "import", {"model": f"{job_id}:step-4"})
+    parents = tuple(queue.parents_of(database, brought))
+    assert parents == (base.row.id,)
+    queued = Job(brought.id, "import", dict(brought.spec), "early", {}, parents)
+    done = runner.run_queued(queued, Path(brought.folder), lambda text: None)
+    assert done["job"]["published"] == "early@1"
+    made = models.find("early", database)
+    assert made.row.parents == parents
+    assert made.card["lineage"]["from"] == name
+    weights, expected = (load_model(path).state_dict() for path in (made.path, tiny_model))
+    # Written as results are: in bfloat16.
+    assert all(torch.allclose(weights[key], expected[key], rtol=2**-7, atol=1e-6) for key in expected)
+    load_tokenizer(made.path)
