@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from loglore.errors import InputError
@@ -24,6 +24,7 @@ class Settings:
     storage: where the hub's files are (`LOGLORE_STORAGE`): a folder, or `s3://bucket/prefix`; below `home` by default.
     private_endpoints: whether stored connections may lead to loopback and private addresses
         (`LOGLORE_PRIVATE_ENDPOINTS`, 0 or 1); 0 by default, as callers of an API could reach inner machines that way.
+    secret_key: what secrets in the database are sealed with (`LOGLORE_SECRET_KEY`); None: a file of `home` has it.
     vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     budget: float | None
     storage: str
     private_endpoints: bool
+    secret_key: str | None = field(repr=False)
     vllm: str
 
 
@@ -61,6 +63,7 @@ def load() -> Settings:
         budget=_dollars(BUDGET, os.environ[BUDGET]) if os.environ.get(BUDGET) else None,
         storage=os.environ.get("LOGLORE_STORAGE") or str(folder / "storage"),
         private_endpoints=private == "1",
+        secret_key=os.environ.get("LOGLORE_SECRET_KEY") or None,
         vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
     )
 

@@ -1,7 +1,9 @@
 """The API over real HTTP, driven by the official client where OpenAI has the noun."""
 
 import http.client
+import inspect
 import json
+import re
 from urllib.parse import urlsplit
 
 import httpx2
@@ -18,6 +20,51 @@ def client(served: Served) -> openai.OpenAI:
 def test_health_and_openapi(served: Served) -> None:
     assert httpx2.get(f"{served.url}/health").json()["status"] == "ok"
     assert "/v1/chat/completions" in httpx2.get(f"{served.url}/openapi.json").json()["paths"]
+
+
+def test_every_body_is_described_with_an_example(served: Served) -> None:
+    described = httpx2.get(f"{served.url}/openapi.json").json()
+
+    def shows(part: object, seen: frozenset[str] = frozenset()) -> bool:
+        if isinstance(part, list):
+            return any(shows(each, seen) for each in part)
+        if not isinstance(part, dict):
+            return False
+        name = str(part.get("$ref", "")).rpartition("/")[2]
+        inner = [described["components"]["schemas"][name]] if name and name not in seen else []
+        return "examples" in part or shows([*part.values(), *inner], seen | {name})
+
+    without = [
+        (method, path)
+        for path, methods in described["paths"].items()
+        for method, each in methods.items()
+        if "requestBody" in each and not shows(each["requestBody"]) and not path.startswith("/v1/studio/logs")
+    ]
+    assert without == []
+    texts = [each.get("description") for methods in described["paths"].values() for each in methods.values()]
+    assert all(texts)
+
+
+def test_there_is_a_route_for_every_call_of_the_official_client(served: Served) -> None:
+    """For the nouns that are offered; read from the client's own code."""
+    from openai.resources import evals, fine_tuning, uploads
+    from openai.resources import files as files_module
+    from openai.resources import models as models_module
+
+    modules = [
+        files_module, models_module, uploads.uploads, uploads.parts, fine_tuning.jobs.jobs,
+        fine_tuning.jobs.checkpoints, evals.evals, evals.runs.runs, evals.runs.output_items,
+    ]  # fmt: skip
+    paths = httpx2.get(f"{served.url}/openapi.json").json()["paths"]
+    routes = {(method, re.sub(r"{[^}]*}", "{}", path)) for path, methods in paths.items() for method in methods}
+    called = set()
+    for module in modules:
+        for method, path in re.findall(
+            r'self\._(get|post|delete|get_api_list)\(\s*(?:path_template\()?"([^"]+)"', inspect.getsource(module)
+        ):
+            called.add((method.removesuffix("_api_list"), "/v1" + re.sub(r"{[^}]*}", "{}", path)))
+    assert len(called) >= 30
+    assert called - routes == set()
 
 
 def test_models_are_listed_newest_first(client: openai.OpenAI) -> None:

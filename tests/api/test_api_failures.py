@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import stat
 import subprocess
 import sys
 import threading
@@ -98,6 +99,26 @@ def test_a_full_disk_is_507_and_nothing_is_kept(small_disk: SmallDisk, tmp_path:
     assert told.split() == ["507", "disk_full", "507", "200"]
 
 
+def test_a_spent_budget_is_429_that_no_client_repeats(
+    sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LOGLORE_BUDGET_USD_PER_MONTH", "0")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "app.log").write_text("2026-03-01 10:00:00 ERROR disk full\n" * 60)
+    options = {"tasks": ["summary"], "test_chunks": 1, "validation_chunks": 0}
+    options |= {"test_rows": 1, "validation_rows": 0, "train_rows": 1}
+    teacher = {"url": "https://8.8.8.8/v1", "model": "m", "price_out": 1.0}
+    with serving(sqlite_database, tmp_path) as url:
+        body = {"logs": ["log:app.log"], "options": options}
+        told = HTTP.post(f"{url}/v1/studio/synthesis", json={**body, "teacher": [teacher]})
+        assert (told.status_code, told.json()["error"]["code"]) == (429, "insufficient_quota")
+        assert told.headers["x-should-retry"] == "false"
+        assert "$0.00 of $0.00" in told.json()["error"]["message"]
+        # What costs nothing goes on.
+        assert HTTP.post(f"{url}/v1/studio/synthesis", json=body).status_code == 201
+
+
 def test_the_first_start_makes_one_admin_key(sqlite_database: Database) -> None:
     text = first_key(sqlite_database)
     assert text is not None
@@ -153,6 +174,8 @@ def test_no_secret_in_any_line_that_a_server_writes(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdin is not None
         url, admin = (process.stdout.readline().decode().strip() for _ in range(2))
+        # Made at the first start, to be copied to other machines.
+        assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
         headers = {"Authorization": f"Bearer {admin}"}
         body = {"name": "s", "bucket": "logs", "key_id": "AK", "secret": secret}
         assert HTTP.post(f"{url}/v1/studio/connections", json=body, headers=headers).status_code == 201
@@ -166,10 +189,11 @@ def test_no_secret_in_any_line_that_a_server_writes(tmp_path: Path) -> None:
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.log"))
     for text in (secret, admin, made):
         assert text.encode() not in written
-    # The database has hashes of keys, and the connection's secret only where it must.
+    # The database has hashes of keys, and the connection's secret sealed.
     stored = b"".join(path.read_bytes() for path in tmp_path.glob("loglore.db*"))
-    assert admin.encode() not in stored
-    assert made.encode() not in stored
+    assert stored
+    for text in (secret, admin, made):
+        assert text.encode() not in stored
 
 
 def environment(home: Path) -> dict[str, str]:

@@ -107,6 +107,20 @@ def test_other_wrong_requests_are_refused_and_leave_no_job(served: Served, corpu
     assert HTTP.get(url).json()["first_id"] == before
 
 
+def test_a_base_may_be_one_of_hugging_faces_hub(client: openai.OpenAI, corpus: str, served: Served) -> None:
+    method: Any = {"type": "cpt"}
+    job = client.fine_tuning.jobs.create(model="someone/Tiny-Llama", training_file=corpus, method=method)
+    assert (job.model, job.user_provided_suffix) == ("someone/Tiny-Llama", "tiny-llama-cpt")  # type: ignore[attr-defined]
+    # Recognised by the prefix: no folder of a worker is looked for.
+    spec = HTTP.get(f"{served.url}/v1/studio/jobs/{job.id}").json()["spec"]
+    assert spec["model"] == "hf:someone/Tiny-Llama"
+    body = {"model": "someone/Tiny-Llama", "training_file": corpus, "method": method}
+    told = HTTP.post(f"{served.url}/v1/studio/estimates", json=body)
+    assert told.status_code == 400
+    assert "not in the local cache" in told.json()["error"]["message"]
+    client.fine_tuning.jobs.cancel(job.id)
+
+
 def test_lists_follow_each_other_without_gaps(client: openai.OpenAI, corpus: str, served: Served) -> None:
     made = [create(client, corpus, {}, metadata={"list": "pages"}, extra_body={"priority": n}).id for n in range(5)]
     url = f"{served.url}/v1/fine_tuning/jobs"

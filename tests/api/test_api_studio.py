@@ -36,6 +36,11 @@ def test_a_dataset_from_a_file_to_its_end(served: Served, client: openai.OpenAI)
     assert rows == [{"row": 2, "value": {"text": "link down"}}]
     assert [each["id"] for each in call(served, "GET", "/datasets?name=corpus")["data"]] == ["corpus@1"]
     assert call(served, "GET", "/datasets/corpus@1")["files"][0]["bytes"] == len(ROWS)
+    assert call(served, "POST", "/datasets/corpus/tags", {"tag": "good"})["tags"] == ["good"]
+    assert call(served, "GET", "/datasets/corpus@good")["id"] == "corpus@1"
+    assert call(served, "DELETE", "/datasets/corpus@1/tags/good")["tags"] == []
+    call(served, "DELETE", "/datasets/corpus@1/tags/good", status=404)
+    call(served, "POST", "/datasets/corpus@1/tags", {"tag": "7"}, 400)
     job = client.fine_tuning.jobs.create(
         model="tiny",
         training_file="corpus@1",
@@ -116,6 +121,16 @@ def test_no_endpoint_leads_into_the_servers_network(served: Served, endpoint: st
     call(served, "POST", "/synthesis", {"logs": ["log:app.log"], "teacher": teacher}, 400)
 
 
+def test_a_job_is_told_to_look_at_addresses_again(served: Served) -> None:
+    teacher = {"url": "https://8.8.8.8/v1", "model": "m", "public_only": False}
+    for given in (teacher, [teacher]):
+        spec = {**OPTIONS, "logs": ["log:app.log"], "teacher": given}
+        made = call(served, "POST", "/jobs", {"kind": "synth", "spec": spec}, 201)
+        kept = call(served, "GET", f"/jobs/{made['id']}")["spec"]["teacher"]
+        assert (kept if isinstance(kept, dict) else kept[0])["public_only"] is True
+        call(served, "POST", f"/jobs/{made['id']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("kind", "spec"),
     [
@@ -160,6 +175,13 @@ def test_jobs_of_other_kinds_are_queued_listed_stopped_and_forgotten(served: Ser
     assert HTTP.get(f"{served.url}/v1/studio/jobs/{made['id']}/log").content == b""
     assert call(served, "DELETE", f"/jobs/{after['id']}")["deleted"] is True
     call(served, "GET", f"/jobs/{after['id']}", status=404)
+
+
+def test_what_would_be_given_twice_is_refused(served: Served) -> None:
+    for options in ({"logs": ["log:deep/b.log"]}, {"teacher": "analyst"}):
+        body = {"logs": ["log:app.log"], "options": {**OPTIONS, **options}}
+        told = call(served, "POST", "/synthesis", body, 400)["error"]["message"]
+        assert f"options.{next(iter(options))}: it belongs beside" in told
 
 
 def test_an_estimate_queues_nothing(served: Served, client: openai.OpenAI) -> None:

@@ -11,7 +11,8 @@ from rapidfuzz import fuzz
 
 from loglore.api import grading
 from loglore.api.errors import ApiError
-from loglore.api.eval_objects import Completions, CreateEval, chat_rows, filled, items
+from loglore.api.eval_objects import chat_rows, check_items, filled, rows_of_file
+from loglore.api.eval_wishes import Completions, CreateEval
 from loglore.api.grading import Answers
 from loglore.errors import InputError
 from loglore.store.evals import EvalRun
@@ -52,12 +53,17 @@ def test_a_template_becomes_the_question_and_the_reference_the_truth() -> None:
 
 def test_chat_rows_are_items_by_themselves() -> None:
     row = {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Full."}]}
-    (item,) = items([row])
+    (found,) = rows_of_file([row], samples=False)
+    item = found["item"]
     assert item["truth"] == "Full."
     (again,) = chat_rows(source(), [item], [check("eq", "{{item.truth}}")])
     assert [each["content"] for each in again["messages"]] == ["Why?", "Full."]
     with pytest.raises(InputError, match="row 2: expected `item`, or a chat row"):
-        items([{"item": {}}, {"text": "x"}])
+        rows_of_file([{"item": {}}, {"text": "x"}], samples=False)
+    with pytest.raises(InputError, match="row 1: `sample`: in a run of the type `completions`"):
+        rows_of_file([{"item": {}, "sample": {"output_text": "x"}}], samples=False)
+    with pytest.raises(InputError, match="row 2: `sample`: expected an object with `output_text`"):
+        rows_of_file([{"item": {}}, {"item": {}, "sample": {"text": "x"}}], samples=True)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +93,35 @@ def test_templates_have_no_expressions(text: str) -> None:
 
 def test_filling_in_does_not_fill_in_again() -> None:
     assert filled("{{item.a}}", {"item": {"a": "{{item.b}}", "b": "x"}}, "row") == "{{item.b}}"
+
+
+def test_items_must_fit_their_schema_which_leads_nowhere_else() -> None:
+    config = {"item_schema": {"type": "object", "required": ["log"], "properties": {"n": {"type": "integer"}}}}
+    check_items(config, [{"log": "x", "n": 1}])
+    with pytest.raises(InputError, match="item 2: `item`: 'log' is a required property"):
+        check_items(config, [{"log": "x"}, {}])
+    with pytest.raises(InputError, match=r"item 1: `item\.n`: 'one' is not of type 'integer'"):
+        check_items(config, [{"log": "x", "n": "one"}])
+    for reference in ("#/nowhere", "http://127.0.0.1:9/schema", "file:///etc/passwd"):
+        with pytest.raises(InputError, match=r"item_schema: the reference .* leads nowhere in it"):
+            check_items({"item_schema": {"$ref": reference}}, [{}])
+    with pytest.raises(ValidationError, match="no JSON schema"):
+        CreateEval.model_validate(
+            {"data_source_config": {"type": "custom", "item_schema": {"type": "log"}}, "testing_criteria": [CLOSE]}
+        )
+
+
+def test_every_criterion_is_looked_at_before_a_model_is_asked() -> None:
+    wish = source(input_messages={"type": "template", "template": [{"role": "user", "content": "why?"}]})
+    with pytest.raises(ApiError, match=r"item 1: `item\.other`: there is no `other`"):
+        chat_rows(wish, [{"cause": "x"}], [CLOSE, check("eq", "{{item.other}}")])
+
+
+def test_parts_of_a_message_are_one_text() -> None:
+    parts = [{"type": "input_text", "text": "Why {{item.log}}"}, {"type": "input_text", "text": "?"}]
+    wish = source(input_messages={"type": "template", "template": [{"role": "user", "content": parts}]})
+    (row,) = chat_rows(wish, [{"log": "x", "cause": "y"}], [CLOSE])
+    assert row["messages"][0]["content"] == "Why x?"
 
 
 def answers(outputs: list[str | None]) -> Answers:

@@ -1,7 +1,10 @@
 """The official `openai` client, unchanged, drives the whole workflow against a real API and a real worker process."""
 
+import socket
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -12,6 +15,8 @@ from openai.types.evals.runs import OutputItemListResponse
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from support_workshop import CHATS, CORPUS, ITEMS, QUICK, Workshop
+
+LORA = {"training_type": "lora", "lora_rank": 2, "lora_alpha": 4}
 
 
 def raw(workshop: Workshop, path: str) -> Any:
@@ -39,9 +44,10 @@ def test_upload_pretrain_finetune_evaluate_chat(workshop: Workshop) -> None:
         model="tiny-logs@1",
         training_file=chats,
         validation_file=chats,
-        method={"type": "supervised", "supervised": {"hyperparameters": {**QUICK, "n_epochs": 2}}},  # type: ignore
+        method={"type": "supervised", "supervised": {"hyperparameters": {**QUICK, "n_epochs": 2, **LORA}}},  # type: ignore
         suffix="tiny-sft",
         seed=7,
+        extra_body={"general_text": False},
     )
     done = workshop.wait(supervised.id)
     assert done.status == "succeeded", done.error
@@ -52,12 +58,8 @@ def test_upload_pretrain_finetune_evaluate_chat(workshop: Workshop) -> None:
     check_lists(workshop, pretrained.id, supervised.id)
     check_results(client, strict)
     check_eval(workshop)
-    answer = client.chat.completions.create(
-        model="tiny-sft@1", messages=[{"role": "user", "content": "Why 1?"}], max_tokens=4
-    )
-    assert answer.model
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens > 0
+    check_answers_that_are_there(workshop)
+    check_checkpoint(workshop, supervised.id)
 
 
 def check_lists(workshop: Workshop, first: str, second: str) -> None:
@@ -79,6 +81,90 @@ def check_lists(workshop: Workshop, first: str, second: str) -> None:
     assert [each.id for each in client.fine_tuning.jobs.checkpoints.list(second)] == [each.id for each in points]
     for card in raw(workshop, "/models")["data"]:
         Model.model_validate(card, strict=True)
+
+
+def check_checkpoint(workshop: Workshop, lora: str) -> None:
+    """A checkpoint of an adapter is a whole model: to train on and to chat with."""
+    client = workshop.client
+    point = client.fine_tuning.jobs.checkpoints.list(lora).data[0].fine_tuned_model_checkpoint
+    assert client.models.retrieve(point).id == point
+    # At a rate of next to nothing, what is trained on it is the job's own result, up to the rounding of both.
+    still = {**QUICK, "n_epochs": 1, "learning_rate": 1e-12}
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": still}}
+    chats = workshop.stored(CHATS[:4], name="chats.jsonl")
+    again = client.fine_tuning.jobs.create(
+        model=point, training_file=chats, method=method, suffix="further", extra_body={"general_text": False}
+    )
+    assert again.model == point
+    assert workshop.wait(again.id).status == "succeeded", client.fine_tuning.jobs.retrieve(again.id).error
+    hub = workshop.home / "models"
+    assert largest_difference(hub / "further" / "1", hub / "tiny-sft" / "1") < 2**-7
+    # It came from the model that the adapter was trained on.
+    parents = [raw(workshop, f"/studio/models/{name}")["parents"] for name in ("tiny-sft@1", "further@1")]
+    assert parents[0] == parents[1] != []
+    with pytest.raises(openai.NotFoundError, match="has no checkpoint of step 99; it has: "):
+        client.models.retrieve(f"{lora}:step-99")
+    answer = client.chat.completions.create(model=point, messages=[{"role": "user", "content": "Why 1?"}], max_tokens=4)
+    assert answer.model == point
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+
+
+def largest_difference(one: Path, other: Path) -> float:
+    from safetensors.torch import load_file
+
+    weights = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    assert weights[0].keys() == weights[1].keys()
+    return max(float((weights[0][name].float() - weights[1][name].float()).abs().max()) for name in weights[0])
+
+
+def check_answers_that_are_there(workshop: Workshop) -> None:
+    """A run of the type `jsonl`: graded without a model, from the request itself and from a file."""
+    client = workshop.client
+    rows = [
+        {"item": {"cause": "The disk is full."}, "sample": {"output_text": "The disk is full."}},
+        {"item": {"cause": "The disk is full."}, "sample": {"output_text": "No idea"}},
+    ]
+    criterion: Any = {
+        "type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "{{item.cause}}",
+        "operation": "eq",
+    }  # fmt: skip
+    schema = {"type": "object", "required": ["cause"]}
+    config: Any = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+    made = client.evals.create(name="given", data_source_config=config, testing_criteria=[criterion])
+    file = workshop.stored(rows, purpose="evals", name="given.jsonl")
+    for source in ({"type": "file_content", "content": rows}, {"type": "file_id", "id": file}):
+        run = client.evals.runs.create(made.id, data_source={"type": "jsonl", "source": source})  # type: ignore
+        assert (run.status, run.model, run.per_model_usage) == ("completed", "", [])
+        assert (run.result_counts.total, run.result_counts.passed, run.result_counts.failed) == (2, 1, 1)
+        path = f"/evals/{made.id}/runs/{run.id}"
+        RunRetrieveResponse.model_validate(raw(workshop, path), strict=True)
+        items = [
+            OutputItemListResponse.model_validate(each, strict=True)
+            for each in raw(workshop, f"{path}/output_items")["data"]
+        ]
+        assert [(each.status, each.sample.output[0].content) for each in items] == [
+            ("pass", "The disk is full."), ("fail", "No idea"),
+        ]  # fmt: skip
+        with pytest.raises(openai.BadRequestError, match="is completed"):
+            client.evals.runs.cancel(run.id, eval_id=made.id)
+    assert [each.id for each in client.evals.runs.list(made.id, status="completed")][-1] == run.id
+    assert list(client.evals.runs.list(made.id, status="failed")) == []
+    for wrong, said in (
+        ([{"item": {}}], "item 1: `item`: 'cause' is a required property"),
+        ([rows[0], {"item": {"cause": "x"}}], "item 2: `sample.output_text`: there is no `sample`"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=said):
+            source = {"type": "file_content", "content": wrong}
+            client.evals.runs.create(made.id, data_source={"type": "jsonl", "source": source})  # type: ignore
+    for refused in (
+        {"type": "responses", "source": {"type": "responses"}},
+        {"type": "jsonl", "source": {"type": "stored_completions"}},
+    ):
+        with pytest.raises(openai.BadRequestError):
+            client.evals.runs.create(made.id, data_source=refused)  # type: ignore
+    client.evals.delete(made.id)
+    assert not list((workshop.home / "evals").iterdir())
 
 
 def check_results(client: openai.OpenAI, job: FineTuningJob) -> None:
@@ -148,6 +234,16 @@ def check_eval(workshop: Workshop) -> None:
     client.evals.delete(made.id)
     with pytest.raises(openai.NotFoundError):
         client.evals.retrieve(made.id)
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_file_is_no_fault_of_the_server(workshop: Workshop) -> None:
+    parts = urlsplit(workshop.url)
+    head = b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(head + b'--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine')
+    # Answered after it: the log, which the fixture reads at the end, has what became of it by then.
+    assert workshop.client.files.list(limit=1) is not None
 
 
 def test_pause_resume_cancel_of_running_and_queued_jobs(workshop: Workshop) -> None:

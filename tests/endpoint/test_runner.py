@@ -76,6 +76,9 @@ def test_every_item_is_answered_once(serve: Serve, tmp_path: Path) -> None:
     assert ticks[-1].startswith("$")
     assert tally.cost == pytest.approx((tally.prompt_tokens + 2 * tally.completion_tokens) / 1e6)
     assert tally.paid == tally.cost
+    bills = [json.loads(line)["dollars"] for line in (tmp_path / "paid.jsonl").read_text().splitlines()]
+    assert len(bills) == 50
+    assert sum(bills) == pytest.approx(tally.paid)
     for number in range(50):
         outcome = work.outcome(str(number))
         assert outcome is not None

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from loglore.errors import InputError, UnavailableError
 from loglore.hub import connections
+from loglore.hub.connections import AwayError
 from loglore.store import connections as rows
 from loglore.store.connections import Secret
 from loglore.store.database import Database
@@ -57,6 +58,21 @@ def test_no_secret_shows(
     for text in [*said, *faults, caplog.text, *capsys.readouterr()]:
         assert HIDDEN not in text
     assert rows.secret(database, made.id).value == HIDDEN
+
+
+def test_a_stranger_is_not_led_to_inner_addresses(
+    sqlite_database: Database, s3_bucket: str, s3_server: str, tmp_path: Path
+) -> None:
+    """The look at an address comes with the connection, by name or by number, and with it alone."""
+    for name, endpoint in (("number", s3_server), ("name", s3_server.replace("127.0.0.1", "localhost"))):
+        connections.add(sqlite_database, name, s3_bucket, "test", Secret("test"), endpoint=endpoint, region="us-east-1")
+        assert connections.look(sqlite_database, name) == []
+        for attempt in (
+            lambda name=name: connections.look(sqlite_database, name, public_only=True),
+            lambda name=name: connections.bring(sqlite_database, name, "x", tmp_path, public_only=True),
+        ):
+            with pytest.raises(AwayError, match="an address of this machine or a private network"):
+                attempt()
 
 
 @pytest.mark.parametrize(

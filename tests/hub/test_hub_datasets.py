@@ -9,6 +9,7 @@ import pytest
 
 from loglore.errors import InputError
 from loglore.hub import connections, datasets, files
+from loglore.hub.datasets import About
 from loglore.store.connections import Secret
 from loglore.store.database import Database
 
@@ -17,7 +18,7 @@ Rows = Callable[..., Path]
 
 def test_rows_become_versions_that_keep_what_they_were(database: Database, rows: Rows) -> None:
     source = rows("one", "two", "two")
-    first = datasets.add(database, "logs", source, licence="CC0", card="about", origin={"by": "test"})
+    first = datasets.add(database, "logs", source, about=About("CC0", card="about", origin={"by": "test"}))
     assert first.reference == "logs@1"
     assert first.facts == {"format": "corpus", "rows": 3, "duplicates": 1, "licence": "CC0", "origin": {"by": "test"}}
     assert first.card == "about"
@@ -105,6 +106,17 @@ def test_a_stored_file_becomes_a_dataset(database: Database, rows: Rows) -> None
     bad = files.add(database, io.BytesIO(b'{"text": 1}\n'), "bad.jsonl", "fine-tune")
     with pytest.raises(InputError, match=r"^bad\.jsonl: row 1"):
         datasets.add_file(database, "logs", bad.id)
+
+
+def test_a_tag_moves_and_is_taken_off(database: Database, rows: Rows) -> None:
+    for text in ("one", "two"):
+        datasets.add(database, "logs", rows(text))
+    assert datasets.tag(database, "logs@1", "good").tags == ("good",)
+    assert datasets.tag(database, "logs@2", "good").tags == ("good",)
+    assert datasets.find(database, "logs@good").number == 2
+    with pytest.raises(InputError, match=r"dataset logs@1: no tag 'good'; it has: none"):
+        datasets.untag(database, "logs@1", "good")
+    assert datasets.untag(database, "logs@good", "good").tags == ()
 
 
 def test_an_object_and_a_prefix_of_a_bucket_become_datasets(

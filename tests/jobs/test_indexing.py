@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from loglore.endpoint.runner import PAID
 from loglore.jobs import indexing
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
@@ -39,6 +40,29 @@ def test_only_what_is_new_and_only_whole_lines(tmp_path: Path) -> None:
     with (tmp_path / "run" / "metrics.jsonl").open("ab") as stream:
         stream.write(b"\x00\x00\x00\n" + b'{"step": 3, "loss": 1.5}\n')
     assert reader.new() == ["step 3: loss 1.5"]
+
+
+def test_bills_of_endpoints_are_added_up_once(tmp_path: Path) -> None:
+    context = RunFolder(tmp_path / "run", {})
+    context.event("job started")
+    paid = context.path / PAID
+    files.append_jsonl(paid, {"dollars": 0.5})
+    files.append_jsonl(paid, {"dollars": 0.25})
+    found = indexing.look(context.path, {})
+    assert found.paid == 0.75
+    with paid.open("a") as stream:
+        stream.write('{"dollars": 4')
+    assert indexing.look(context.path, found.marks).paid == 0
+    # Who goes on after a kill cuts the torn line off.
+    files.repair_jsonl_log(paid)
+    files.append_jsonl(paid, {"dollars": 1.0})
+    assert indexing.look(context.path, found.marks).paid == 1
+    # A folder begun anew is read anew: what was added before stays where it was added.
+    (context.path / "events.jsonl").unlink()
+    context.event("job started", again=True)
+    paid.unlink()
+    files.append_jsonl(paid, {"dollars": 2.0})
+    assert indexing.look(context.path, found.marks).paid == 2
 
 
 def test_steps_that_a_resumed_job_repeats_are_told_once(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def held(database: Database, short: dict[str, Any]) -> Held:
     submit(database, "prepare", short, Order(max_attempts=3))
     claim = claims.claim(database, "w", 0, 0, 0.0)
     assert claim is not None
-    return Held(claim, None, (), 0, 0.0)  # type: ignore[arg-type]
+    return Held(claim, None, (), 0, False, 0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

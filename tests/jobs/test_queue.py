@@ -246,13 +246,19 @@ def test_costs_and_the_budget(database: Database, short: dict[str, Any], monkeyp
     now = time.time()
     for _ in range(2):
         claims.beat(database, claim, now, gpu_seconds=3600)
-    assert costs.of_jobs(database, [job.id]) == {job.id: costs.Cost(7200, 3, 6)}
+    assert costs.of_jobs(database, [job.id]) == {job.id: costs.Cost(7200, 3, 6, 0)}
     month = costs.month_of(now)
-    assert costs.by_month(database) == [costs.Share(month, "key1", "prepare", 1, 7200, 6)]
+    assert costs.by_month(database) == [costs.Share(month, "key1", "prepare", 1, 7200, 6, 0)]
     monkeypatch.setenv("LOGLORE_BUDGET_USD_PER_MONTH", "5.50")
     with pytest.raises(BudgetError, match=rf"the budget of {month} is spent: \$6.00 of \$5.50"):
         submit(database, "prepare", short, Order(gpus=1))
     assert submit(database, "prepare", short).state == "queued"
+    # Deleting the job gives no money back.
+    finish(database, claim, Outcome("succeeded", {}))
+    requests.delete(database, job.id)
+    assert costs.by_month(database) == [costs.Share(month, "key1", "prepare", 1, 7200, 6, 0)]
+    with pytest.raises(BudgetError):
+        submit(database, "prepare", short, Order(gpus=1))
 
 
 def test_deleting(database: Database, short: dict[str, Any]) -> None:

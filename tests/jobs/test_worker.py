@@ -15,9 +15,9 @@ from loglore.hub import datasets
 from loglore.jobs import family, queue
 from loglore.jobs.executor import Assignment
 from loglore.jobs.local import LocalExecutor
-from loglore.jobs.queue import Order, submit
+from loglore.jobs.queue import BudgetError, Order, submit
 from loglore.runs import files
-from loglore.store import events, jobs, requests
+from loglore.store import costs, events, jobs, requests
 from loglore.store.database import Database
 from loglore.store.jobs import Job
 
@@ -96,6 +96,33 @@ def test_a_killed_job_is_tried_again_and_not_for_ever(
     gate.open()
     work_off(tmp_path)
     assert jobs.find(database, job.id).state == "succeeded"
+
+
+def test_what_a_teacher_is_paid_is_a_cost_and_counts_against_the_budget(
+    database: Database, held_up: dict[str, Any], gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The gate's answers have one token of prompt and one of text.
+    paid = {**held_up, "teacher": {**held_up["teacher"], "price_in": 2e6, "price_out": 3e6}}
+    monkeypatch.setenv("LOGLORE_BUDGET_USD_PER_MONTH", "4")
+    first, second = (submit(database, "nlplog", paid, Order(created_by="key1")) for _ in range(2))
+    gate.open()
+    work_off(tmp_path)
+    found = costs.of_jobs(database, [first.id, second.id])
+    assert (found[first.id].dollars, found[first.id].endpoint_dollars, found[first.id].gpu_seconds) == (5, 5, 0)
+    (share,) = costs.by_month(database)
+    assert (share.created_by, share.kind, share.dollars, share.endpoint_dollars) == ("key1", "nlplog", 5, 5)
+    waiting = jobs.find(database, second.id)
+    assert (waiting.state, waiting.error_code) == ("paused", "budget")
+    assert "$5.00 of $4.00" in str(waiting.error)
+    with pytest.raises(BudgetError, match=r"\$5.00 of \$4.00"):
+        submit(database, "nlplog", paid)
+    assert submit(database, "nlplog", held_up).state == "queued"
+    # What an earlier job has paid for costs the next one nothing.
+    monkeypatch.setenv("LOGLORE_BUDGET_USD_PER_MONTH", "6")
+    requests.resume(database, second.id)
+    work_off(tmp_path)
+    assert jobs.find(database, second.id).state == "succeeded"
+    assert costs.of_jobs(database, [second.id])[second.id].dollars == 0
 
 
 def test_ctrl_c_queues_running_jobs_again(

@@ -1,12 +1,15 @@
 """What the API keeps, on both databases: evals and their runs, requests, answers under idempotency keys."""
 
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from loglore.errors import InputError
-from loglore.store import asked, evals, idempotency, jobs
-from loglore.store.database import Database
+from loglore.store import asked, evals, files, idempotency, jobs
+from loglore.store.database import Database, insert_if_new
+from loglore.store.objects import OBJECTS, Object
 
 CRITERIA = [{"type": "string_check", "name": "x", "input": "a", "reference": "b", "operation": "eq"}]
 
@@ -82,3 +85,29 @@ def test_who_died_in_the_middle_leaves_the_id_to_the_next(database: Database, mo
     assert idempotency.reserve(database, "k", "once", "another").mine
     monkeypatch.setattr(idempotency, "LIFE_S", -1.0)
     assert idempotency.reserve(database, "k", "once", "a third").mine
+
+
+def test_a_clock_that_goes_back_locks_no_key_for_a_day(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = idempotency.reserve(database, "k", "once", "hash")
+    idempotency.answer(database, idempotency.reserve(database, "k", "answered", "hash"), 200, "{}")
+    now = time.time() - 86_000
+    monkeypatch.setattr("loglore.store.idempotency.time", SimpleNamespace(time=lambda: now))
+    # Whoever reserved it may have died: nobody can wait for that.
+    second = idempotency.reserve(database, "k", "once", "hash")
+    assert (second.mine, second.reserved) == (True, first.reserved)
+    assert idempotency.reserve(database, "k", "answered", "hash").status == 200
+
+
+def test_parts_are_in_the_order_in_which_they_came_whatever_the_clock_said(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = files.Upload("upload_1", "a", "evals", 9, "text/plain", "pending", 0.0, 2e9, None, None, None)
+    files.begin_upload(database, upload)
+    made = []
+    for name, now in (("a", 50.0), ("b", 40.0), ("c", 30.0)):
+        content = Object(name * 64, 3)
+        with database.begin() as connection:
+            insert_if_new(connection, OBJECTS, {"sha256": content.sha256, "bytes": 3, "created": 0.0})
+        monkeypatch.setattr("loglore.store.files.time", SimpleNamespace(time=lambda now=now: now))
+        made.append(files.add_part(database, upload.id, content))
+    assert files.parts(database, upload.id) == made

@@ -7,6 +7,7 @@ stops it, and how it notices that the starter is gone, since a pipe closes with 
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import sys
 import threading
@@ -22,6 +23,7 @@ from loglore.api.house import House
 from loglore.api.keyring import Keyring, first_key
 from loglore.api.serving import bind
 from loglore.errors import InputError, JobError
+from loglore.store import connections
 from loglore.store.database import open_database
 
 STOP_TIMEOUT_S = 5.0
@@ -59,6 +61,9 @@ def _serve(wish: argparse.Namespace) -> None:
         server = uvicorn.Server(config)
         if wish.until_eof:
             threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
+        # At the first start, so that it can be brought to other machines; without the extra s3 there are no secrets.
+        if importlib.util.find_spec("cryptography"):
+            connections.make_key(database)
         # The socket listens already: who reads these lines can connect.
         print(f"{url}\n{first_key(database) or ''}", flush=True)
         server.run(sockets=[bound])

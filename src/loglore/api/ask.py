@@ -192,7 +192,7 @@ async def _from_elsewhere(
 
         key = given.key.get_secret_value() if given.key else None
         # The server's own key is for the endpoint that its owner chose, not for one that a caller names.
-        endpoint = Endpoint(given.url, given.model, key or "none")
+        endpoint = Endpoint(given.url, given.model, key or "none", public_only=addresses.public_only())
         if endpoint.redacts:
             emit("status", text="Addresses, names and secrets are replaced before anything is sent")
         mined = logs.read(paths).mined

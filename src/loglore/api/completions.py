@@ -12,8 +12,8 @@ from pydantic.json_schema import models_json_schema
 
 from loglore.api import choices, relay, wishes
 from loglore.api.answers import SCHEMA
-from loglore.api.errors import ApiError
-from loglore.api.relay import CHAT_ENDPOINT, CLIENT_GONE, TEXT_ENDPOINT, Exchange, Seat, Source, Upstream
+from loglore.api.errors import CLIENT_GONE, ApiError
+from loglore.api.relay import CHAT_ENDPOINT, TEXT_ENDPOINT, Exchange, Seat, Source, Upstream
 from loglore.api.streams import Held
 from loglore.api.wishes import ChatWish, TextWish
 

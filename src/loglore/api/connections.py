@@ -12,8 +12,8 @@ from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, known
 from loglore.api.making import actor
 from loglore.api.plain import HubName
-from loglore.errors import UnavailableError
 from loglore.hub import connections
+from loglore.hub.connections import AwayError
 from loglore.store import audit
 from loglore.store.connections import Connection, Secret
 from loglore.store.database import Database
@@ -67,7 +67,10 @@ def router(database: Database) -> APIRouter:
         """What is in the bucket, by name and size."""
         found = usable(database, connection)
         with answering(found):
-            return {"object": "list", "data": connections.look(database, found.name, prefix, limit)}
+            return {
+                "object": "list",
+                "data": connections.look(database, found.name, prefix, limit, addresses.public_only()),
+            }
 
     @routes.delete("/{connection}")
     def delete_connection(connection: str, request: Request) -> dict[str, Any]:
@@ -96,7 +99,7 @@ def answering(found: Connection) -> Iterator[None]:
     """A service that does not answer is the fault of who named it, not of this server: 400, and not 503."""
     try:
         yield
-    except UnavailableError as fault:
+    except AwayError as fault:
         raise ApiError(400, str(fault), "connection_unavailable", "connection") from None
 
 

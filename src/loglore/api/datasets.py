@@ -1,15 +1,11 @@
 """`/v1/studio/datasets`: named versions of rows, made of stored files, each row checked before it is taken."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from loglore.api import inputs
+from loglore.api import addresses, inputs
 from loglore.api.answers import ERRORS
 from loglore.api.connections import answering, usable
 from loglore.api.errors import known
@@ -19,9 +15,8 @@ from loglore.api.paging import After, Limit, cut, page
 from loglore.api.plain import HubName
 from loglore.data import files as data_files
 from loglore.data.formats import Format
-from loglore.errors import InputError
-from loglore.hub import connections, datasets
-from loglore.settings import load
+from loglore.hub import datasets
+from loglore.hub.datasets import About
 from loglore.store import audit, versions
 from loglore.store.database import Database
 from loglore.store.versions import Version
@@ -56,6 +51,14 @@ class CreateDataset(BaseModel):
         return self
 
 
+class TagBody(BaseModel):
+    """A name that points at a version, wherever it pointed before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tag: str = Field(min_length=1, max_length=64, examples=["production"])
+
+
 def router(database: Database) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/studio/datasets", tags=["datasets"], responses=ERRORS)
@@ -63,18 +66,8 @@ def router(database: Database) -> APIRouter:
     @routes.post("", status_code=201)
     def create_dataset(wish: CreateDataset, request: Request) -> dict[str, Any]:
         """Take a stored file as a version; the same content again is the version there is."""
-        names = ("file", "connection", "path")
-        origin = {name: value for name in names if (value := getattr(wish, name)) is not None}
-        with _source(database, wish) as path:
-            try:
-                made = datasets.add(
-                    database, wish.name, path, wish.format, licence=wish.licence, parents=wish.parents,
-                    by=actor(request), card=wish.card, origin=origin,
-                )  # fmt: skip
-            except InputError as fault:
-                # The first bad row, without where the file lies here.
-                raise InputError(str(fault).replace(str(path), str(wish.file or wish.path))) from None
-        audit.audit(database, actor(request), "dataset.add", made.reference, origin)
+        made = _made(database, wish, About(wish.licence, wish.parents, actor(request), wish.card))
+        audit.audit(database, actor(request), "dataset.add", made.reference, made.facts["origin"])
         return dataset_object(made)
 
     @routes.get("")
@@ -83,7 +76,7 @@ def router(database: Database) -> APIRouter:
     ) -> dict[str, Any]:
         """Versions of all datasets, or of one, the newest first."""
         found = datasets.datasets(database) if name is None else datasets.versions(database, name)
-        found.sort(key=lambda version: version.created, reverse=True)
+        found.sort(key=lambda version: version.ordinal, reverse=True)
         chosen = cut(found, [each.reference for each in found], after, limit)
         return page([dataset_object(each) for each in chosen], limit)
 
@@ -110,6 +103,21 @@ def router(database: Database) -> APIRouter:
                 shown.append({"row": number, "value": _cut(row)})
         return {"object": "list", "data": shown}
 
+    @routes.post("/{dataset}/tags")
+    def add_tag(dataset: str, wish: TagBody, request: Request) -> dict[str, Any]:
+        """Let a tag point at this version."""
+        known(lambda: datasets.find(database, dataset))
+        tagged = datasets.tag(database, dataset, wish.tag)
+        audit.audit(database, actor(request), "dataset.tag", tagged.reference, {"tag": wish.tag})
+        return dataset_object(tagged)
+
+    @routes.delete("/{dataset}/tags/{tag}")
+    def remove_tag(dataset: str, tag: str, request: Request) -> dict[str, Any]:
+        """Remove a tag."""
+        left = known(lambda: datasets.untag(database, dataset, tag))
+        audit.audit(database, actor(request), "dataset.untag", left.reference, {"tag": tag})
+        return dataset_object(left)
+
     @routes.delete("/{dataset}")
     def delete_dataset(dataset: str, request: Request) -> dict[str, Any]:
         """Forget one version that nothing depends on."""
@@ -121,19 +129,15 @@ def router(database: Database) -> APIRouter:
     return routes
 
 
-@contextmanager
-def _source(database: Database, wish: CreateDataset) -> Iterator[Path]:
-    """The file or folder of the rows; what came from a bucket is gone afterwards."""
+def _made(database: Database, wish: CreateDataset, about: About) -> Version:
     if wish.file is not None:
-        yield inputs.rows(database, wish.file, Named(), "file", (*inputs.PURPOSES, "user_data"))
-        return
+        inputs.rows(database, wish.file, Named(), "file", (*inputs.PURPOSES, "user_data"))
+        return datasets.add_file(database, wish.name, wish.file, wish.format, about)
     found = usable(database, str(wish.connection))
-    home = load().home
-    home.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".bringing-", dir=home) as folder:
-        with answering(found):
-            path = connections.bring(database, found.name, str(wish.path), Path(folder))
-        yield path
+    with answering(found):
+        return datasets.bring(
+            database, wish.name, found.name, str(wish.path), wish.format, about, addresses.public_only()
+        )
 
 
 def dataset_object(found: Version) -> dict[str, Any]:

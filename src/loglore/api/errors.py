@@ -8,12 +8,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from loglore.errors import DiskFullError, InputError, JobError, UnavailableError
 
 T = TypeVar("T")
 SERVER_FAULT = 500
 UNAVAILABLE, DISK_FULL = 503, 507
+CLIENT_GONE = 499
 # A client that is told so tries again by itself.
 RETRY = {"Retry-After": "2"}
 # OpenAI's names of errors other than a bad request.
@@ -112,6 +114,11 @@ def install(app: FastAPI) -> None:
         # The text of a stray exception may quote files or bodies: it goes to the server's log, not to the client.
         return JSONResponse(body(500, f"internal error ({type(fault).__name__}); see the server's log"), 500)
 
+    async def gone(_: Request, fault: Exception) -> JSONResponse:
+        # Nobody reads it; without an answer of ours it would be a fault of the server in its log.
+        return JSONResponse(body(CLIENT_GONE, "the client left before its request was whole"), CLIENT_GONE)
+
+    app.add_exception_handler(ClientDisconnect, gone)
     for kind in (ApiError, InputError, JobError):
         app.add_exception_handler(kind, ours)
     app.add_exception_handler(HTTPException, http)

@@ -1,5 +1,6 @@
-"""`/v1/evals`: OpenAI's routes for evals, their runs and output items, over test jobs."""
+"""`/v1/evals`: OpenAI's routes for evals, their runs and output items, over test jobs; `jsonl` runs need none."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from loglore.api import eval_objects as objects
 from loglore.api import grading, inputs
 from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, known
-from loglore.api.eval_objects import CreateEval, CreateRun, FileContent, UpdateEval
+from loglore.api.eval_wishes import Completions, CreateEval, CreateRun, FileContent, Jsonl, UpdateEval
 from loglore.api.grading import Answers
 from loglore.api.idempotency import reserved
 from loglore.api.inputs import Named
@@ -20,6 +21,7 @@ from loglore.data import files as data_files
 from loglore.errors import InputError
 from loglore.jobs.queue import Order
 from loglore.runs import files
+from loglore.settings import load
 from loglore.store import audit, evals, jobs, requests
 from loglore.store.database import Database
 from loglore.store.evals import Eval, EvalRun
@@ -27,6 +29,9 @@ from loglore.store.jobs import Job
 
 LARGEST_FILE = 256 << 20
 ROWS = "questions.jsonl"
+# Graded while the client waits: some seconds.
+MOST_GRADED = 20_000
+MOST_RUNS = 1_000_000
 Direction = Literal["asc", "desc"]
 Status = Literal["queued", "in_progress", "completed", "canceled", "failed", "paused"]
 
@@ -75,7 +80,10 @@ def router(database: Database) -> APIRouter:
     @routes.delete("/{eval_id}")
     def delete_eval(eval_id: str, request: Request) -> dict[str, Any]:
         """Forget an eval with its runs; their jobs stay."""
-        known(lambda: evals.delete(database, eval_id))
+        known(lambda: evals.find(database, eval_id))
+        for run in evals.runs(database, eval_id, limit=MOST_RUNS):
+            shutil.rmtree(_place(run.id), ignore_errors=True)
+        evals.delete(database, eval_id)
         audit.audit(database, actor(request), "eval.delete", eval_id)
         return {"object": "eval.deleted", "deleted": True, "eval_id": eval_id}
 
@@ -87,15 +95,21 @@ def router(database: Database) -> APIRouter:
 def _add_runs(routes: APIRouter, database: Database) -> None:
     @routes.post("/{eval_id}/runs", status_code=201)
     def create_run(eval_id: str, wish: CreateRun, request: Request) -> dict[str, Any]:
-        """Let a model answer every item; a test job does the work."""
+        """Let a model answer every item, which a test job does; or, `jsonl`, grade the answers that are there."""
         found = known(lambda: evals.find(database, eval_id))
-        job = make(database, request, making(database, found, wish))
-        source = wish.data_source.model_dump(mode="json", exclude_none=True)
+        source = wish.data_source
         run_id = f"evalrun_{reserved(request)}"
-        name = wish.name or found.name
+        if isinstance(source, Jsonl):
+            results = graded(database, found, source, run_id)
+            job_id, model = "", ""
+        else:
+            results = None
+            job_id, model = make(database, request, making(database, found, wish, source)).id, source.model
+        body = source.model_dump(mode="json", exclude_none=True)
         run = evals.add_run(
-            database, eval_id, job.id, name, wish.data_source.model, source, wish.metadata or {}, run_id
+            database, eval_id, job_id, wish.name or found.name, model, body, wish.metadata or {}, run_id, results
         )
+        audit.audit(database, actor(request), "eval.run.create", run.id, {"eval": eval_id, "job": job_id or None})
         return shown(database, found, run, request)
 
     @routes.get("/{eval_id}/runs")
@@ -118,10 +132,14 @@ def _add_runs(routes: APIRouter, database: Database) -> None:
         """One run; `scores` has the means with their intervals."""
         return shown(database, *_run(database, eval_id, run_id), request)
 
+    # The published description has the first path, the official client takes the second.
     @routes.post("/{eval_id}/runs/{run_id}")
+    @routes.post("/{eval_id}/runs/{run_id}/cancel")
     def cancel_run(eval_id: str, run_id: str, request: Request) -> dict[str, Any]:
         """Stop a run."""
         found, run = _run(database, eval_id, run_id)
+        if not run.job_id:
+            raise ApiError(400, f"run {run_id} is completed: only a run that is not over can be cancelled")
         requests.cancel(database, run.job_id, actor(request))
         return shown(database, found, run, request)
 
@@ -129,6 +147,7 @@ def _add_runs(routes: APIRouter, database: Database) -> None:
     def delete_run(eval_id: str, run_id: str, request: Request) -> dict[str, Any]:
         """Forget a run; its job stays."""
         known(lambda: evals.delete_run(database, eval_id, run_id))
+        shutil.rmtree(_place(run_id), ignore_errors=True)
         audit.audit(database, actor(request), "eval.run.delete", run_id)
         return {"object": "eval.run.deleted", "deleted": True, "run_id": run_id}
 
@@ -170,22 +189,22 @@ def _add_items(routes: APIRouter, database: Database) -> None:
         return items[0]
 
 
-def making(database: Database, found: Eval, wish: CreateRun) -> Making:
+def making(database: Database, found: Eval, wish: CreateRun, source: Completions) -> Making:
     """The test job of a run.
 
     Raises:
         ApiError: 400 for items that cannot be used, 404 for what is not there.
     """
-    source, named = wish.data_source, Named()
-    items = _items(database, wish, named)
+    named = Named()
+    items = [row["item"] for row in _rows(database, found, source, named)]
     chat = objects.chat_rows(source, items, grading.criteria_of(found))
     model = inputs.model(database, source.model, named, "data_source.model")
 
     def spec(folder: Path) -> dict[str, Any]:
         files.write_jsonl(folder / ROWS, chat)
         files.write_jsonl(folder / grading.ITEMS, items)
-        values = {"model": str(model), "dataset": str(folder / ROWS), "turns": "last", "general_text": False}
-        return values | _sampling(wish)
+        values = {"model": model, "dataset": str(folder / ROWS), "turns": "last", "general_text": False}
+        return values | _sampling(source)
 
     order = Order(
         name=wish.name or found.name, priority=wish.priority, depends_on=wish.depends_on, gpus=wish.gpus,
@@ -197,23 +216,54 @@ def making(database: Database, found: Eval, wish: CreateRun) -> Making:
     return Making("test", order, body, spec, named)
 
 
-def _items(database: Database, wish: CreateRun, named: Named) -> list[dict[str, Any]]:
-    source = wish.data_source.source
-    if isinstance(source, FileContent):
-        return [each.item for each in source.content]
-    param = "data_source.source.id"
-    path = inputs.rows(database, source.id, named, param, inputs.PURPOSES)
-    if path.is_file() and path.stat().st_size > LARGEST_FILE:
-        raise ApiError(400, f"{param}: items of more than {LARGEST_FILE:,} bytes", "invalid_file", param)
+def graded(database: Database, found: Eval, source: Jsonl, run_id: str) -> dict[str, Any]:
+    """Grade a run whose items have their answers, and keep them for its output items.
+
+    Raises:
+        ApiError: 400 for items that cannot be used, 404 for what is not there.
+    """
+    rows = _rows(database, found, source, Named())
+    if len(rows) > MOST_GRADED:
+        text = f"data_source: {len(rows):,} items, a run of the type `jsonl` may have {MOST_GRADED:,}"
+        raise ApiError(400, text, "invalid_value", "data_source")
     try:
-        return objects.items(data_files.read_rows(path))
+        results = grading.count(grading.given(rows), grading.criteria_of(found), "")
     except InputError as fault:
-        text = str(fault).replace(str(path), source.id)
-        raise ApiError(400, f"{param}: {text}", "invalid_file", param) from None
+        raise ApiError(400, f"data_source: {fault}", "invalid_value", "data_source") from None
+    files.write_jsonl(_place(run_id) / grading.ITEMS, rows)
+    return results
 
 
-def _sampling(wish: CreateRun) -> dict[str, Any]:
-    given = wish.data_source.sampling_params
+def _place(run_id: str) -> Path:
+    """Where the items of a run without a job are."""
+    return load().home / "evals" / run_id
+
+
+def _rows(database: Database, found: Eval, source: Completions | Jsonl, named: Named) -> list[dict[str, Any]]:
+    """`item`, and `sample` where there is one, of each row."""
+    given = source.source
+    param = "data_source.source"
+    if isinstance(given, FileContent):
+        rows: list[dict[str, Any]] = [each.model_dump(exclude_none=True) for each in given.content]
+    else:
+        param = f"{param}.id"
+        path = inputs.rows(database, given.id, named, param, inputs.PURPOSES)
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise ApiError(400, f"{param}: items of more than {LARGEST_FILE:,} bytes", "invalid_file", param)
+        try:
+            rows = objects.rows_of_file(data_files.read_rows(path), samples=isinstance(source, Jsonl))
+        except InputError as fault:
+            text = str(fault).replace(str(path), given.id)
+            raise ApiError(400, f"{param}: {text}", "invalid_file", param) from None
+    try:
+        objects.check_items(found.config, [row["item"] for row in rows])
+    except InputError as fault:
+        raise ApiError(400, f"{param}: {fault}", "invalid_value", param) from None
+    return rows
+
+
+def _sampling(source: Completions) -> dict[str, Any]:
+    given = source.sampling_params
     if given is None:
         return {}
     names = {"max_completion_tokens": "max_new_tokens", "temperature": "temperature", "top_p": "top_p", "seed": "seed"}
@@ -230,7 +280,8 @@ def shown(database: Database, found: Eval, run: EvalRun, request: Request) -> di
         if run.results is None and (answers := _answers(database, run)) is not None:
             _counted(database, found, run, answers)
             run = evals.find_run(database, run.eval_id, run.id)
-    url = str(request.base_url.replace(path=f"/v1/studio/jobs/{run.job_id}"))
+    place = f"studio/jobs/{run.job_id}" if run.job_id else f"evals/{run.eval_id}/runs/{run.id}/output_items"
+    url = str(request.base_url.replace(path=f"/v1/{place}"))
     return objects.run_object(run, job, url, scores)
 
 
@@ -243,6 +294,8 @@ def _counted(database: Database, found: Eval, run: EvalRun, answers: Answers) ->
 
 
 def _answers(database: Database, run: EvalRun) -> Answers | None:
+    if not run.job_id:
+        return grading.given(files.read_jsonl_log(_place(run.id) / grading.ITEMS))
     job = _job(database, run)
     if job is None or job.state != "succeeded":
         return None

@@ -69,13 +69,14 @@ class CompleteUpload(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_ids: list[str] = Field(max_length=100_000)
+    part_ids: list[str] = Field(max_length=100_000, examples=[["part_0123456789abcdef01234567"]])
     md5: str | None = Field(None, pattern=r"^[0-9a-fA-F]{32}$")
 
 
 def form(fields: dict[str, Any], file: str) -> dict[str, Any]:
     """The OpenAPI description of a body that is a form with a file."""
-    properties = {file: {"type": "string", "format": "binary"}, **fields}
+    content = {"type": "string", "format": "binary", "examples": ['{"text": "disk full"}\n']}
+    properties = {file: content, **fields}
     schema = {"type": "object", "required": [file, *(["purpose"] if fields else [])], "properties": properties}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 

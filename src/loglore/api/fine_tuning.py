@@ -135,8 +135,8 @@ def making(database: Database, wish: CreateJob) -> Making:
 
     def spec(folder: Path) -> dict[str, Any]:
         files.write_json(folder / HYPERPARAMETERS, values)
-        paths = [str(path) if path else None for path in (base, train, validation)]
-        return objects.spec(wish, str(paths[0]), str(paths[1]), paths[2], str(folder / HYPERPARAMETERS))
+        held_out = str(validation) if validation else None
+        return objects.spec(wish, base, str(train), held_out, str(folder / HYPERPARAMETERS))
 
     order = Order(
         name=wish.suffix or "",
@@ -151,7 +151,7 @@ def making(database: Database, wish: CreateJob) -> Making:
 
 def _default_name(wish: CreateJob) -> str:
     """`BASE-METHOD`, cut to what the hub takes."""
-    base = wish.model.partition("@")[0].rpartition(":")[2]
+    base = re.split("[:/]", wish.model.partition("@")[0])[-1].lower()
     name = f"{base[:50]}-{wish.kind}"
     return name if NAME.fullmatch(name) else f"model-{wish.kind}"
 

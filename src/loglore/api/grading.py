@@ -1,4 +1,4 @@
-"""The answers of a test job against the criteria of an eval: what passed, by item and in all.
+"""Answers, of a test job or given with the items, against the criteria of an eval: what passed, by item and in all.
 
 Scores are those of `evaluate.metrics`, so that a criterion and a report never disagree.
 """
@@ -24,11 +24,15 @@ ITEMS = "items.jsonl"
 
 @dataclass(frozen=True)
 class Answers:
-    """The items of a run, the test job's rows in their order, and its spec for the sampling that was used."""
+    """The items of a run, rows in their order, and the test job's spec for the sampling that was used.
+
+    asked: whether a model was asked; else an item need have no answer.
+    """
 
     items: Sequence[Mapping[str, Any]]
     rows: "pl.DataFrame"
     spec: Mapping[str, Any]
+    asked: bool = True
 
 
 def read(job: Job) -> Answers:
@@ -49,12 +53,30 @@ def read(job: Job) -> Answers:
     return Answers(files.read_jsonl_log(kept), table.sort("row"), job.spec)
 
 
+def given(rows: Sequence[Mapping[str, Any]]) -> Answers:
+    """Items with the answers that they have: `item`, and `sample` or none."""
+    import polars as pl
+
+    outputs = [(row.get("sample") or {}).get("output_text") for row in rows]
+    columns = {
+        "row": pl.Series(range(1, len(rows) + 1), dtype=pl.Int64),
+        "messages": pl.Series(["[]"] * len(rows), dtype=pl.String),
+        "truth": pl.Series([None] * len(rows), dtype=pl.String),
+        "output": pl.Series(outputs, dtype=pl.String),
+        "finish": pl.Series(["stop"] * len(rows), dtype=pl.String),
+        "prompt_tokens": pl.Series([0] * len(rows), dtype=pl.Int64),
+        "tokens": pl.Series([0] * len(rows), dtype=pl.Int64),
+    }
+    return Answers([row["item"] for row in rows], pl.DataFrame(columns), {}, asked=False)
+
+
 def results_of(found: Answers, criteria: Sequence[Mapping[str, Any]], rows: "pl.DataFrame") -> list[list[Any]]:
     """For each of some rows of the answers, one result a criterion; an item without an answer passes nothing."""
     graded = []
     scores = {each["name"]: _scores(found, each, rows) for each in criteria if each["type"] == "text_similarity"}
     for place, row in enumerate(rows.iter_rows(named=True)):
-        graded.append([_result(each, _names(found, row), row, scores, place) for each in criteria])
+        there = _counts(found, row)
+        graded.append([_result(each, _names(found, row), row["row"], there, scores, place) for each in criteria])
     return graded
 
 
@@ -62,7 +84,7 @@ def count(found: Answers, criteria: Sequence[Mapping[str, Any]], model: str) -> 
     """Counts of a run: `counts` of items, `criteria` one by one, `usage` of tokens."""
     table = found.rows
     graded = results_of(found, criteria, table)
-    answered = table["output"].is_not_null().to_list()
+    answered = [_counts(found, row) for row in table.iter_rows(named=True)]
     passed = [
         there and all(each["passed"] for each in results) for there, results in zip(answered, graded, strict=True)
     ]
@@ -81,7 +103,7 @@ def count(found: Answers, criteria: Sequence[Mapping[str, Any]], model: str) -> 
         "total": table.height, "errored": table.height - sum(answered), "passed": sum(passed),
         "failed": sum(answered) - sum(passed),
     }  # fmt: skip
-    return {"counts": counts, "criteria": by_name, "usage": [usage], "passed": passed}
+    return {"counts": counts, "criteria": by_name, "usage": [usage] if found.asked else [], "passed": passed}
 
 
 def item_objects(run: EvalRun, found: Answers, criteria: Sequence[Mapping[str, Any]], numbers: Sequence[int]) -> Any:
@@ -102,7 +124,7 @@ def item_id(run: EvalRun, number: int) -> str:
 def _item(
     run: EvalRun, found: Answers, row: Mapping[str, Any], number: int, results: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    passed = row["output"] is not None and all(each["passed"] for each in results)
+    passed = _counts(found, row) and all(each["passed"] for each in results)
     prompt, completion = row["prompt_tokens"] or 0, row["tokens"] or 0
     usage = {
         "prompt_tokens": prompt, "completion_tokens": completion, "cached_tokens": 0,
@@ -112,13 +134,14 @@ def _item(
         {"role": each["role"], "content": str(each.get("content") or "")} for each in json.loads(row["messages"])
     ]
     missing = row["output"] is None
+    failed = missing and found.asked
     sample = {
-        "error": {"code": "no_answer" if missing else "", "message": "the model gave no answer" if missing else ""},
+        "error": {"code": "no_answer" if failed else "", "message": "the model gave no answer" if failed else ""},
         "finish_reason": row["finish"] or "error",
         "input": messages,
         "output": [] if missing else [{"role": "assistant", "content": row["output"]}],
         "model": run.model,
-        "max_completion_tokens": found.spec.get("max_new_tokens", 256),
+        "max_completion_tokens": found.spec.get("max_new_tokens", 256 if found.asked else 0),
         "temperature": found.spec.get("temperature", 0.0),
         "top_p": found.spec.get("top_p", 1.0),
         "seed": found.spec.get("seed", 0),
@@ -139,25 +162,33 @@ def _item(
     }
 
 
+def _counts(found: Answers, row: Mapping[str, Any]) -> bool:
+    """Whether there is something to grade."""
+    return not found.asked or row["output"] is not None
+
+
 def _names(found: Answers, row: Mapping[str, Any]) -> dict[str, Any]:
     # Rows are numbered from 1 in the order of the items, and each item is one row of one turn.
-    return {"item": found.items[row["row"] - 1], "sample": {"output_text": row["output"] or ""}}
+    names: dict[str, Any] = {"item": found.items[row["row"] - 1]}
+    if found.asked or row["output"] is not None:
+        names["sample"] = {"output_text": row["output"] or ""}
+    return names
 
 
 def _result(
     criterion: Mapping[str, Any],
     names: Mapping[str, Any],
-    row: Mapping[str, Any],
+    row: int,
+    there: bool,
     scores: Mapping[str, Any],
     place: int,
 ) -> dict[str, Any]:
     if criterion["type"] == "text_similarity":
         score = float(scores[criterion["name"]][place])
-        good = row["output"] is not None and score >= criterion["pass_threshold"]
+        good = there and score >= criterion["pass_threshold"]
     else:
-        where = f"item {row['row']}"
-        given, reference = (eval_objects.filled(criterion[key], names, where) for key in ("input", "reference"))
-        good = row["output"] is not None and _holds(criterion["operation"], given, reference)
+        text, reference = (eval_objects.filled(criterion[key], names, f"item {row}") for key in ("input", "reference"))
+        good = there and _holds(criterion["operation"], text, reference)
         score = float(good)
     return {"name": criterion["name"], "type": criterion["type"], "passed": good, "score": score}
 

@@ -3,7 +3,7 @@
     file-…                    a stored file                  NAME, NAME@N, NAME@TAG    a model or dataset of the hub
     dataset:NAME@N            the same, said outright        ftjob-…:step-N            a published checkpoint
     model:NAME@N                                             log:PATH                  a log below the server's folder
-    ${JOB.OUTPUT}             what an earlier job writes
+    ${JOB.OUTPUT}             what an earlier job writes     org/name                  a model of Hugging Face's hub
 
 What is named is held while the job waits and runs (`store.uses`), so that nobody deletes it meanwhile.
 """
@@ -21,20 +21,18 @@ from loglore.data import check
 from loglore.data.faults import Fault
 from loglore.errors import InputError
 from loglore.hub import datasets, files, models
+from loglore.jobs import checkpoints
+from loglore.jobs.budget import ENDPOINTS
 from loglore.jobs.kinds import spec_class
+from loglore.jobs.names import MODEL_KEYS, of_hugging_face
 from loglore.jobs.recipes import REFERENCE
 from loglore.models.job import EMBEDDED
-from loglore.store import jobs
 from loglore.store.database import Database
 
 FILE = re.compile(r"file-[0-9a-f]{24}")
-CHECKPOINT = re.compile(r"(ftjob-[0-9a-f]{24}):step-([0-9]{1,9})")
 PURPOSES = ("fine-tune", "evals")
-# Fields of specs whose plain names are models; of all others they are datasets.
-MODEL_FIELDS = ("model", "adapter", "gguf", "tokenizer")
 # Environment variables that an endpoint's key may come from: else a caller could have any secret of the server sent.
 KEY_NAMES = re.compile(r"LOGLORE_ENDPOINT_KEY(_[A-Z0-9_]+)?")
-ENDPOINTS = ("endpoint", "teacher")
 UNSAFE = {
     "allow_pickle": "weights that are pickles can run code",
     "trust_remote_code": "code that comes with a model is not run for callers of an API",
@@ -50,22 +48,27 @@ class Named:
     stored: list[str] = field(default_factory=list)
 
 
-def model(database: Database, reference: str, named: Named, param: str = "model") -> Path:
-    """The folder or file of a model of the hub, the embedded model, or a published checkpoint.
+def model(database: Database, reference: str, named: Named, param: str = "model") -> str:
+    """What a job is given for a model: the folder or file of one of the hub or the embedded model, or a pinned name.
+
+    Of a checkpoint, and of a model of Hugging Face's hub, the job makes a folder when it runs (`jobs.names`).
 
     Raises:
         ApiError: 404 `model_not_found`.
     """
-    if match := CHECKPOINT.fullmatch(reference):
-        return _checkpoint(database, match[1], int(match[2]), param)
     name = reference.removeprefix("model:")
+    if elsewhere := of_hugging_face(name):
+        return elsewhere
     if name == EMBEDDED and not models.versions(EMBEDDED, database):
-        return models.resolve(EMBEDDED, database)
+        return str(models.resolve(EMBEDDED, database))
     try:
+        if checkpoints.NAME.fullmatch(name):
+            checkpoints.find(database, name)
+            return name
         found = models.find(name, database)
         named.versions.append(found.row.id)
         # By number: a name alone could be a file in the server's working directory.
-        return _one_file(models.resolve(found.row.reference, database))
+        return str(_one_file(models.resolve(found.row.reference, database)))
     except InputError as fault:
         raise ApiError(404, f"{param}: {fault}", "model_not_found", param) from None
 
@@ -135,35 +138,34 @@ def spec(database: Database, kind: str, values: Mapping[str, Any], logs: Path | 
         ApiError, InputError: an unknown kind or key, something that is not there or that callers may not name.
     """
     fields = spec_class(kind, "kind").model_fields
-    found: dict[str, Any] = {}
-    for key in ENDPOINTS:
-        check_endpoints(values.get(key), f"spec.{key}")
+    # Looked at first: a caller learns nothing else of a job that would be sent elsewhere.
+    found = {key: endpoints(values[key], f"spec.{key}") for key in ENDPOINTS if key in values}
     for key, value in values.items():
         if key in UNSAFE and value:
             raise ApiError(400, f"spec.{key}: not through the API: {UNSAFE[key]}", "not_allowed", f"spec.{key}")
         annotation = str(fields[key].annotation) if key in fields else ""
-        if key not in ENDPOINTS and ("Path" in annotation or (key == "model" and kind == "import")):
-            found[key] = _named(database, key, value, logs, named)
-        else:
-            found[key] = value
+        if key not in ENDPOINTS:
+            names = "Path" in annotation or (key == "model" and kind == "import")
+            found[key] = _named(database, key, value, logs, named) if names else value
     return found
 
 
-def check_endpoints(value: Any, param: str) -> None:
-    """Look at the addresses and key names of an endpoint, or of several.
+def endpoints(value: Any, param: str) -> Any:
+    """An endpoint, or several, as the job is given them: it connects to public addresses only, if the server says so.
 
     Raises:
         ApiError: 400, an address or a variable that callers may not use.
     """
-    for each in value if isinstance(value, list) else [value]:
-        if isinstance(each, Mapping):
-            addresses.check(str(each.get("url", "")), f"{param}.url")
-            name = each.get("key_env")
-            if name is not None and not KEY_NAMES.fullmatch(str(name)):
-                text = (
-                    f"{param}.key_env: {name!r}: expected LOGLORE_ENDPOINT_KEY, or a name that begins with it and `_`"
-                )
-                raise ApiError(400, text, "not_allowed", f"{param}.key_env")
+    if isinstance(value, list):
+        return [endpoints(each, param) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    addresses.check(str(value.get("url", "")), f"{param}.url")
+    name = value.get("key_env")
+    if name is not None and not KEY_NAMES.fullmatch(str(name)):
+        text = f"{param}.key_env: {name!r}: expected LOGLORE_ENDPOINT_KEY, or a name that begins with it and `_`"
+        raise ApiError(400, text, "not_allowed", f"{param}.key_env")
+    return {**value, "public_only": True} if addresses.public_only() else dict(value)
 
 
 def _named(database: Database, key: str, value: Any, logs: Path | None, named: Named) -> Any:
@@ -184,8 +186,8 @@ def _named(database: Database, key: str, value: Any, logs: Path | None, named: N
     if text.startswith("file-"):
         purposes = (*PURPOSES, "user_data") if key in ("logs", "chunks", "held_out", "prompt") else PURPOSES
         return str(rows(database, text, named, param, purposes))
-    if text.startswith("model:") or (key in MODEL_FIELDS and not text.startswith("dataset:")):
-        return str(model(database, text, named, param))
+    if text.startswith("model:") or (key in MODEL_KEYS and not text.startswith("dataset:")):
+        return model(database, text, named, param)
     return str(rows(database, text, named, param))
 
 
@@ -202,17 +204,6 @@ def _dataset(database: Database, reference: str, named: Named, param: str) -> Pa
         return datasets.materialise(database, found.reference)
     except InputError as fault:
         raise ApiError(404, f"{param}: {fault}", "not_found", param) from None
-
-
-def _checkpoint(database: Database, job_id: str, step: int, param: str) -> Path:
-    try:
-        job = jobs.find(database, job_id)
-    except InputError as fault:
-        raise ApiError(404, f"{param}: {fault}", "model_not_found", param) from None
-    found = Path(job.folder) / "published" / f"step-{step}"
-    if not found.is_dir():
-        raise ApiError(404, f"{param}: job {job_id} has no checkpoint of step {step}", "model_not_found", param)
-    return found
 
 
 def _first_of(path: Path, kind: str) -> int:

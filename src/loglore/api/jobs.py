@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from loglore.api import fine_tuning, inputs
 from loglore.api import fine_tuning_objects as objects
@@ -67,6 +67,13 @@ class Synthesis(Strict):
     publish: HubName | None = None
     priority: int = Field(0, ge=-100, le=100)
     metadata: Metadata | None = None
+
+    @model_validator(mode="after")
+    def _once(self) -> "Synthesis":
+        for name in ("logs", "teacher"):
+            if name in self.options:
+                raise ValueError(f"options.{name}: it belongs beside `options`")
+        return self
 
 
 def router(database: Database, logs: Path) -> APIRouter:
@@ -145,7 +152,7 @@ def _add_one(routes: APIRouter, database: Database) -> None:
 
     @routes.delete("/jobs/{job}")
     def delete_job(job: str, request: Request) -> dict[str, Any]:
-        """Forget a job that is over, with its events and costs; its folder stays."""
+        """Forget a job that is over, with its events; its folder stays, and what it cost in its months."""
         known(lambda: jobs.find(database, job))
         requests.delete(database, job, actor(request))
         return {"id": job, "object": "studio.job", "deleted": True}
@@ -241,14 +248,17 @@ def _shown(database: Database, found: Job) -> dict[str, Any]:
 def _estimate(wish: Making, measure: bool) -> dict[str, Any]:
     import dataclasses
 
+    from loglore.jobs.names import model_path
     from loglore.runs.folder import RunFolder
     from loglore.train.forecast import forecast
     from loglore.train.job import TrainSpec
 
     with TemporaryDirectory(prefix="loglore-estimate-") as place:
         folder = Path(place)
-        spec = TrainSpec.parse(wish.values(folder), "job")
         try:
+            values = dict(wish.values(folder))
+            values["model"] = str(model_path(str(values["model"]), server=True))
+            spec = TrainSpec.parse(values, "job")
             return dataclasses.asdict(forecast(spec, RunFolder(folder / "run", {}), measure))
         except InputError as fault:
             raise ApiError(400, str(fault), "invalid_value") from None

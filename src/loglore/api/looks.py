@@ -56,15 +56,17 @@ def router(database: Database) -> APIRouter:
         """Lengths in tokens: quantiles, a histogram, fill when packed; of the first `MOST_ROWS` rows."""
         from loglore.data import files, samples, stats
         from loglore.data.render import Renderer
+        from loglore.jobs.names import model_path
         from loglore.models.load import load_tokenizer
 
         named = Named()
         path = inputs.rows(database, wish.rows, named, "rows", PURPOSES)
         model = inputs.model(database, wish.model, named)
         try:
+            place = model_path(model, server=True)
             stage = samples.stage_of(files.placed_rows(path), wish.rows)
             placed = islice(files.placed_rows(path), MOST_ROWS)
-            rendered = samples.render_rows(placed, stage, Renderer(load_tokenizer(model)))
+            rendered = samples.render_rows(placed, stage, Renderer(load_tokenizer(place)))
             lengths, counted = stats.lengths_of(rendered)
             found = stats.describe(lengths, counted, stage, wish.max_sequence_length, stats.Step(64, 1))
         except InputError as fault:

@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from loglore.api.errors import ApiError
 from loglore.api.house import House
+from loglore.api.making import actor
 from loglore.hub import models
 from loglore.serve.external import EngineKind
 from loglore.serve.plans import plan
 from loglore.serve.samples import samples
 from loglore.serve.supervised import Limits, Supervised
-from loglore.store import completions, sessions
+from loglore.store import audit, completions, sessions
 from loglore.store.database import Database
 
 LIST_MOST = 1000
@@ -30,7 +31,7 @@ class StartBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    model: HubName
+    model: HubName = Field(examples=["tuned@1"])
     name: str | None = Field(None, min_length=1, max_length=300)
     adapters: dict[str, HubName] = Field(default_factory=dict, description="hub names of adapters by model id")
     engine: EngineKind | None = None
@@ -54,7 +55,7 @@ def router(house: House, database: Database) -> APIRouter:
         return {"object": "list", "data": [_card(database, each) for each in chosen]}
 
     @routes.post("", status_code=201)
-    async def start_session(wish: StartBody) -> dict[str, Any]:
+    async def start_session(wish: StartBody, request: Request) -> dict[str, Any]:
         """Start a session of a model in the hub; answers when it is ready."""
         limits = Limits(wish.idle_s, wish.duration_s, wish.interactions)
         for name in (wish.model, *wish.adapters.values()):
@@ -74,7 +75,10 @@ def router(house: House, database: Database) -> APIRouter:
                 keep_history=wish.keep_history,
             )
         )
-        return _card(database, await house.start(made))
+        started = await house.start(made)
+        detail = {"models": list(started.plan.models)}
+        await asyncio.to_thread(audit.audit, database, actor(request), "session.start", started.id, detail)
+        return _card(database, started)
 
     @routes.get("/{session}")
     def read_session(session: str) -> dict[str, Any]:
@@ -82,10 +86,11 @@ def router(house: House, database: Database) -> APIRouter:
         return _card(database, house.find(session))
 
     @routes.delete("/{session}")
-    async def stop_session(session: str) -> dict[str, Any]:
+    async def stop_session(session: str, request: Request) -> dict[str, Any]:
         """End a session now."""
         found = house.find(session)
         await found.stop("stopped through the API")
+        await asyncio.to_thread(audit.audit, database, actor(request), "session.stop", found.id)
         return _card(database, found)
 
     @routes.get("/{session}/completions")

@@ -9,6 +9,8 @@ from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError
 from loglore.errors import InputError
 from loglore.hub import models
+from loglore.hub.place import opened
+from loglore.jobs import checkpoints
 from loglore.models.job import EMBEDDED, embedded_gguf
 from loglore.store.database import Database
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def canonical(reference: str | None, database: Database | None = None) -> str:
-    """The full name of a model: `name@version`, or the embedded model's; None stands for the newest.
+    """The full name of a model: `name@version`, the embedded model's, or a checkpoint's; None stands for the newest.
 
     Only names, never paths: what lies elsewhere on the disk is not for callers of an API.
 
@@ -29,6 +31,9 @@ def canonical(reference: str | None, database: Database | None = None) -> str:
     if wanted == EMBEDDED and not models.versions(EMBEDDED, database):
         return EMBEDDED
     try:
+        if checkpoints.NAME.fullmatch(wanted):
+            _checkpoint(database, wanted)
+            return wanted
         return models.find(wanted, database).row.reference
     except InputError as fault:
         raise ApiError(404, str(fault), "model_not_found", "model") from None
@@ -66,13 +71,15 @@ class Offer:
                 raise ApiError(404, f"model {model!r}: not served here", "model_not_found", "model")
             return served[0]
         name = model if served else canonical(model, self._database)
+        if not served and checkpoints.NAME.fullmatch(name):
+            return _checkpoint(self._database, name)
         for card in self.cards():
             if card["id"] == name:
                 return card
         raise ApiError(404, f"model {model!r}: not installed", "model_not_found", "model")
 
     def _hub(self) -> list[dict[str, Any]]:
-        found = sorted((each.row for each in models.models(self._database)), key=lambda row: row.created, reverse=True)
+        found = sorted((each.row for each in models.models(self._database)), key=lambda row: row.ordinal, reverse=True)
         cards = [_card(row.reference, row.created, row.bytes, row.facts.get("lineage", {})) for row in found]
         return cards if any(row.name == EMBEDDED for row in found) else [*cards, *_embedded()]
 
@@ -107,6 +114,14 @@ def _embedded() -> list[dict[str, Any]]:
     except InputError:
         return []  # not installed: there is nothing to offer
     return [{**_card(EMBEDDED, facts.st_mtime, facts.st_size, {}), "embedded": True}]
+
+
+def _checkpoint(database: Database | None, name: str) -> dict[str, Any]:
+    """The card of a training job's checkpoint. Raises InputError without one."""
+    with opened(database) as jobs:
+        job, folder = checkpoints.find(jobs, name)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return _card(name, folder.stat().st_mtime, size, {"job": job.id, "published": job.publish})
 
 
 def _card(name: str, created: float, size: int, lineage: dict[str, Any]) -> dict[str, Any]:

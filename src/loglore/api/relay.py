@@ -16,13 +16,12 @@ from typing import Any, Protocol
 import aiohttp
 import orjson
 
-from loglore.api.errors import ApiError, body
+from loglore.api.errors import CLIENT_GONE, ApiError, body
 from loglore.api.wishes import OWN_FIELDS, ChatWish, TextWish
 from loglore.models.header import longest_token
 from loglore.serve.engine import Session
 
 DONE = b"data: [DONE]\n\n"
-CLIENT_GONE = 499
 REFUSED = 400  # HTTP status codes from here on are errors
 SERVER_FAULT = 500
 CONNECT_TIMEOUT_S = 10.0

@@ -13,6 +13,7 @@ from loglore.api.errors import ApiError
 from loglore.api.house import House
 from loglore.api.models import canonical
 from loglore.api.relay import Seat, Source, check_length
+from loglore.jobs import checkpoints
 from loglore.store.database import Database
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class Sessions:
     def _start(self, model: str) -> "Session":
         from loglore.serve.sessions import session
 
+        if checkpoints.NAME.fullmatch(model):
+            return self._open.enter_context(session(str(checkpoints.as_model_apart(model)), name=model))
         return self._open.enter_context(session(model))
 
     def _stop(self) -> None:

@@ -5,10 +5,9 @@ from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from loglore.api.answers import ERRORS
-from loglore.api.datasets import version_object
+from loglore.api.datasets import TagBody, version_object
 from loglore.api.errors import known, not_found
 from loglore.api.files import CONTENT, attachment
 from loglore.api.making import actor
@@ -21,14 +20,6 @@ from loglore.store.storage import BLOCK, storage
 from loglore.store.versions import Version
 
 
-class TagBody(BaseModel):
-    """A name that points at a version, wherever it pointed before."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tag: str = Field(min_length=1, max_length=64, examples=["production"])
-
-
 def router(database: Database) -> APIRouter:
     """The routes; MODEL is `NAME` (the newest version), `NAME@N` or `NAME@TAG`."""
     routes = APIRouter(prefix="/v1/studio/models", tags=["models"], responses=ERRORS)
@@ -39,7 +30,7 @@ def router(database: Database) -> APIRouter:
     ) -> dict[str, Any]:
         """Versions of all models, or of one, the newest first."""
         found = [each.row for each in (models.models(database) if name is None else models.versions(name, database))]
-        found.sort(key=lambda version: version.created, reverse=True)
+        found.sort(key=lambda version: version.ordinal, reverse=True)
         chosen = cut(found, [each.reference for each in found], after, limit)
         return page([model_object(each) for each in chosen], limit)
 
@@ -80,11 +71,9 @@ def router(database: Database) -> APIRouter:
     def remove_tag(model: str, tag: str, request: Request) -> dict[str, Any]:
         """Remove a tag."""
         found = _find(database, model)
-        if tag not in found.tags:
-            raise not_found(f"tag {tag!r} of {found.reference}")
-        versions.untag(database, "model", found.name, tag)
+        left = known(lambda: versions.take_off(database, found, tag))
         audit.audit(database, actor(request), "model.untag", found.reference, {"tag": tag})
-        return model_object(_find(database, found.reference))
+        return model_object(left)
 
     @routes.delete("/{model}")
     def delete_version(model: str, request: Request) -> dict[str, Any]:

@@ -157,7 +157,9 @@ class Wish(Strict):
 class ChatWish(Wish):
     """A conversation to go on with."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(
+        min_length=1, examples=[[{"role": "user", "content": "What does `disk full` mean?"}]]
+    )
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
@@ -176,7 +178,9 @@ class ChatWish(Wish):
 class TextWish(Wish):
     """A text to go on with, or several."""
 
-    prompt: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=MOST_CHOICES)]
+    prompt: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=MOST_CHOICES)] = Field(
+        examples=["The disk is"]
+    )
     logprobs: int | None = Field(None, ge=0, le=5)
 
     @model_validator(mode="after")

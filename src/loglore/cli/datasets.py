@@ -32,11 +32,11 @@ def data_add(
 
     database = open_database()
     wanted = datasets.format_of(format_)
-    parents = parent or []
+    about = datasets.About(licence, parent or [])
     if connection is None:
-        added = datasets.add(database, name, Path(path), wanted, licence=licence, parents=parents)
+        added = datasets.add(database, name, Path(path), wanted, about)
     else:
-        added = datasets.bring(database, name, connection, path, wanted, licence=licence, parents=parents)
+        added = datasets.bring(database, name, connection, path, wanted, about)
     print(added.reference)
 
 
@@ -59,6 +59,21 @@ def data_show(reference: Reference) -> None:
     database = open_database()
     shown = show.version(database, datasets.find(database, reference))
     print(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@app.command("tag")
+def data_tag(
+    reference: Reference,
+    tag: Annotated[str, typer.Argument(help="Name that will stand for this version, such as `production`.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the tag instead.")] = False,
+) -> None:
+    """Let a tag point at a version, wherever it pointed before."""
+    from loglore.hub import datasets
+    from loglore.store.database import open_database
+
+    database = open_database()
+    tagged = (datasets.untag if remove else datasets.tag)(database, reference, tag)
+    print(f"{tagged.reference}: {', '.join(tagged.tags) or 'no tags'}")
 
 
 @app.command("delete")

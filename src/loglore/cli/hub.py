@@ -73,6 +73,15 @@ def connections_look(
     table(connections.look(open_database(), name, prefix), ["name", "bytes"], as_json)
 
 
+@connections_app.command("reseal")
+def connections_reseal() -> None:
+    """Seal all secrets again with the first key of secret.key, after a new one was put in front of it."""
+    from loglore.store import connections
+    from loglore.store.database import open_database
+
+    print(f"{connections.reseal(open_database())} secrets sealed again")
+
+
 @connections_app.command("delete")
 def connections_delete(name: Annotated[str, typer.Argument(help="Name of the connection.")]) -> None:
     """Forget a connection and its secret."""

@@ -142,14 +142,19 @@ def delete(job: JobId) -> None:
 def costs(
     month: Annotated[str | None, typer.Option(help="Such as 2026-11; default: all.")] = None, as_json: AsJson = False
 ) -> None:
-    """GPU-hours and dollars by month, key and kind of job."""
+    """GPU-hours, what endpoints were paid, and dollars in all, by month, key and kind of job."""
     from loglore.store import costs as store
 
     rows = [
-        {**asdict(each), "gpu_hours": round(each.gpu_seconds / 3600, 3), "dollars": round(each.dollars, 2)}
+        {
+            **asdict(each),
+            "gpu_hours": round(each.gpu_seconds / 3600, 3),
+            "dollars": round(each.dollars, 2),
+            "endpoint_dollars": round(each.endpoint_dollars, 2),
+        }
         for each in store.by_month(_database(), month)
     ]
-    table(rows, ["month", "created_by", "kind", "jobs", "gpu_hours", "dollars"], as_json)
+    table(rows, ["month", "created_by", "kind", "jobs", "gpu_hours", "endpoint_dollars", "dollars"], as_json)
 
 
 @app.command("audit")

@@ -114,7 +114,7 @@ def _only_one(spec: Path, values: dict[str, Any]) -> None:
 
 
 def _found(model: str) -> str:
-    from loglore.jobs.recipes import model_path
+    from loglore.jobs.names import model_path
 
     return str(model_path(model))
 

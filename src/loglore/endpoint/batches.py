@@ -9,7 +9,6 @@ import asyncio
 import itertools
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +215,5 @@ def _take(
     except UnavailableError as fault:
         faults[key] = str(fault)
         return
-    fanout.cache.put(key, asdict(answer))
-    fanout.tally.paid += answer.cost
+    fanout.bought(key, answer)
     faults.pop(key, None)

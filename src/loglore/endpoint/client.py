@@ -69,6 +69,7 @@ class Endpoint:
         key: bearer token, where one is needed; None takes that of `LOGLORE_ENDPOINT_KEY`, if it is set.
         timeout_s: longest silence of the server before a request fails.
         redact: replace addresses, names and secrets before they are sent; None does so for URLs off loopback.
+        public_only: connect to no address of this machine or a private network, wherever the name or a redirect leads.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Endpoint:
         key: str | None = None,
         timeout_s: float = 600.0,
         redact: bool | None = None,
+        public_only: bool = False,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -86,7 +88,7 @@ class Endpoint:
         self.on_loopback = parts.hostname in LOOPBACK
         self._wanted = model_id
         self._key = key or settings.load().endpoint_key
-        self._timeout_s = timeout_s
+        self._timeout_s, self._public_only = timeout_s, public_only
         # One for all conversations with this endpoint: the same value has the same placeholder.
         self._redactor = Redactor() if (not self.on_loopback if redact is None else redact) else None
 
@@ -97,9 +99,14 @@ class Endpoint:
 
     @cached_property
     def _client(self) -> "OpenAI":
-        from openai import OpenAI
+        from openai import DEFAULT_CONNECTION_LIMITS, DefaultHttpxClient, OpenAI
 
-        return OpenAI(base_url=self.url, api_key=self._key or "none", timeout=self._timeout_s)
+        client = None
+        if self._public_only:
+            from loglore.endpoint.public import PublicTransport
+
+            client = DefaultHttpxClient(transport=PublicTransport(DEFAULT_CONNECTION_LIMITS), timeout=self._timeout_s)
+        return OpenAI(base_url=self.url, api_key=self._key or "none", timeout=self._timeout_s, http_client=client)
 
     def models(self) -> list[Served]:
         """The models on offer.

@@ -31,9 +31,12 @@ from loglore.endpoint.limits import LONGEST_RETRY_AFTER_S, Budget, Pace, backoff
 from loglore.endpoint.redaction import Redactor
 from loglore.endpoint.target import Answer, RefusedError, Request, Session, Target, UnavailableError
 from loglore.errors import InputError, JobError
+from loglore.runs import files
 from loglore.runs.progress import Tick
 
 ATTEMPTS = 6
+# Beside the outcomes: a row for each answer that cost something, written when it arrived.
+PAID = "paid.jsonl"
 # An endpoint that gave nothing so many times in a row, none of it an answer, is given up.
 DEAD_AFTER = 3
 # One that refused so many requests with the same words before it answered any will refuse the others, too.
@@ -93,7 +96,7 @@ class Fanout:
     Args:
         targets: the endpoints; each takes what it can.
         cache: journal file of answers, shared by runs.
-        outcomes: journal file of this run's items.
+        outcomes: journal file of this run's items; what answers cost is appended to `paid.jsonl` beside it.
         budget: when to stop.
         redactor: used for targets that redact.
         attempts: how often a request is tried at an endpoint before its item fails.
@@ -118,6 +121,8 @@ class Fanout:
             target.key()
         self.cache = Journal(cache)
         self.outcomes = Journal(outcomes)
+        self._paid = outcomes.with_name(PAID)
+        files.repair_jsonl_log(self._paid)
         self.redactor = redactor or Redactor()
         self.tally = Tally()
         self.budget = budget or Budget()
@@ -270,6 +275,14 @@ class Fanout:
         self.outcomes.put(digest(item.id), whole)
         return whole
 
+    def bought(self, key: str, answer: Answer) -> None:
+        """Keep an answer that was paid for just now."""
+        self.tally.paid += answer.cost
+        if answer.cost:
+            # Before the answer itself: a bill is owed also by who is killed in between.
+            files.append_jsonl(self._paid, {"dollars": answer.cost, "model": answer.model})
+        self.cache.put(key, asdict(answer))
+
     def todo(self, items: Iterator[Item], seen: Callable[[dict[str, Any]], None]) -> Iterator[Item]:
         """The items without a lasting outcome; `seen` takes the outcomes of the others.
 
@@ -298,8 +311,7 @@ class Fanout:
         landed = self._flying[key] = asyncio.get_running_loop().create_future()
         try:
             answer = await self._ask(request, line, source)
-            self.cache.put(key, asdict(answer))
-            self.tally.paid += answer.cost
+            self.bought(key, answer)
         finally:
             del self._flying[key]
             landed.set_result(None)

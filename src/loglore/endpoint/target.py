@@ -46,6 +46,8 @@ class Target(Spec):
         timeout_s: longest wait for an answer.
         json_schema: whether the server enforces `response_format: json_schema`; one that refuses it is asked without.
         redact: replace addresses, names and secrets before they are sent; None does so for URLs off loopback.
+        public_only: connect to no address of this machine or a private network, wherever the name or a redirect leads;
+            the API says so for what its callers name.
         extra: further fields of the request body; null removes one (`{max_tokens: null, max_completion_tokens: 900}`).
     """
 
@@ -61,6 +63,7 @@ class Target(Spec):
     timeout_s: float = Field(300.0, gt=0)
     json_schema: bool = True
     redact: bool | None = None
+    public_only: bool = False
     extra: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -169,12 +172,17 @@ class Session:
                 max_connections=self.target.concurrency, max_keepalive_connections=self.target.concurrency
             )
             timeout = httpx2.Timeout(self.target.timeout_s, connect=min(10.0, self.target.timeout_s))
+            transport = None
+            if self.target.public_only:
+                from loglore.endpoint.public import PublicAsyncTransport
+
+                transport = PublicAsyncTransport(limits)
             self._client = AsyncOpenAI(
                 base_url=self.target.url,
                 api_key=self.target.key(),
                 max_retries=0,
                 timeout=timeout,
-                http_client=httpx2.AsyncClient(limits=limits, timeout=timeout),
+                http_client=httpx2.AsyncClient(limits=limits, timeout=timeout, transport=transport),
             )
         return self._client
 
@@ -206,6 +214,8 @@ class Session:
             return
         except openai.APIConnectionError as fault:
             raise InputError(f"{url}: cannot connect ({_cause(fault)}); is the URL right and the server up?") from None
+        except InputError:
+            raise  # an address that may not be connected to
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{url}: what answers there is no OpenAI-compatible endpoint") from None
         if not any(name in (self.target.model, f"models/{self.target.model}") for name in names):

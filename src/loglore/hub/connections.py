@@ -1,6 +1,7 @@
 """Buckets that datasets are brought from, by named connections whose secret nothing shows.
 
-An endpoint is checked to be a URL here; whether a caller of the API may name one at a private address is checked there.
+An endpoint is checked to be a URL here. Whoever acts for a caller of the API says `public_only`: then nothing connects
+to an address of this machine or a private network, wherever the endpoint's name leads by now.
 """
 
 import re
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from loglore.endpoint import addresses
 from loglore.errors import InputError, UnavailableError
 from loglore.hub.place import check_name
 from loglore.store import connections as rows
@@ -18,6 +20,10 @@ from loglore.store.database import Database
 from loglore.store.storage import check_room, writing_to
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class AwayError(UnavailableError):
+    """The service of a connection does not answer."""
 
 
 def add(
@@ -44,7 +50,8 @@ def add(
         by: id of the key that adds it.
 
     Raises:
-        InputError: one of them is impossible, or the name is taken. The secret is in no message.
+        InputError: one of them is impossible, the name is taken, or the key that secrets are sealed with is not here.
+            The secret is in no message.
     """
     check_name("connection", name)
     if not BUCKET.fullmatch(bucket):
@@ -72,31 +79,33 @@ def delete(database: Database, name: str) -> Connection:
     return rows.remove(database, name)
 
 
-def look(database: Database, name: str, prefix: str = "", limit: int = 1000) -> list[dict[str, Any]]:
+def look(
+    database: Database, name: str, prefix: str = "", limit: int = 1000, public_only: bool = False
+) -> list[dict[str, Any]]:
     """What is in the bucket below a prefix: `name` and `bytes` of at most `limit` objects.
 
     Raises:
         InputError: no such connection, access denied, or no such bucket.
-        UnavailableError: the service does not answer.
+        AwayError: the service does not answer.
     """
     found = rows.find(database, name)
-    with _system(database, found) as system:
+    with _system(database, found, public_only) as system:
         objects = system.find(f"{found.bucket}/{prefix}", detail=True, maxdepth=None)
     listed = sorted(objects.items())[:limit]
     return [{"name": key.removeprefix(f"{found.bucket}/"), "bytes": int(info["size"])} for key, info in listed]
 
 
-def bring(database: Database, name: str, key: str, folder: Path) -> Path:
+def bring(database: Database, name: str, key: str, folder: Path, public_only: bool = False) -> Path:
     """Copy an object, or all objects below a prefix, into `folder`; returns the file, or the folder of many.
 
     Raises:
         InputError: no such connection, or nothing there.
         DiskFullError: no room for it.
-        UnavailableError: the service does not answer.
+        AwayError: the service does not answer.
     """
     found = rows.find(database, name)
     key = key.strip("/")
-    with _system(database, found) as system, writing_to(str(folder)):
+    with _system(database, found, public_only) as system, writing_to(str(folder)):
         objects = {each: int(info["size"]) for each, info in system.find(f"{found.bucket}/{key}", detail=True).items()}
         if not objects:
             raise InputError(f"connection {found.name}: nothing at {key!r} in bucket {found.bucket}")
@@ -112,7 +121,7 @@ def bring(database: Database, name: str, key: str, folder: Path) -> Path:
 
 
 @contextmanager
-def _system(database: Database, found: Connection) -> Iterator[Any]:
+def _system(database: Database, found: Connection, public_only: bool) -> Iterator[Any]:
     """The bucket's file system; not kept in fsspec's cache of instances, which would keep the secret, too."""
     try:
         import s3fs
@@ -120,20 +129,26 @@ def _system(database: Database, found: Connection) -> Iterator[Any]:
     except ModuleNotFoundError:
         raise InputError("connections to S3 need the extra s3: pip install 'loglore[s3]'") from None
     where = {"endpoint_url": found.endpoint, "region_name": found.region}
+    # A proxy of the environment would resolve the name itself.
+    guarded = {"proxies": {}, "connector_args": {"socket_factory": addresses.socket_for}}
     try:
-        yield s3fs.S3FileSystem(
+        system = s3fs.S3FileSystem(
             key=found.key_id,
             secret=rows.secret(database, found.id).value,
             client_kwargs={name: value for name, value in where.items() if value is not None},
+            config_kwargs=guarded if public_only else {},
             use_listings_cache=False,
             skip_instance_cache=True,
         )
+        if public_only:
+            system.retries = 1  # botocore tries again what may succeed, and a refusal never does
+        yield system
     except FileNotFoundError:
         raise InputError(f"connection {found.name}: no such bucket or object in {found.bucket}") from None
     except PermissionError as fault:
         raise InputError(f"connection {found.name}: access denied: {fault}") from None
     except (BotoCoreError, ClientError) as fault:
-        raise UnavailableError(f"connection {found.name}: {fault}") from None
+        raise AwayError(f"connection {found.name}: {fault}") from None
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -1,7 +1,9 @@
 """Datasets: named versions of rows in one of the six formats, each row checked before it is taken."""
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from loglore.data.formats import Format
 from loglore.errors import InputError
 from loglore.hub import connections, contents
 from loglore.hub import files as stored
-from loglore.hub.place import check_name
+from loglore.hub.place import check_name, check_tag
 from loglore.store import versions as rows
 from loglore.store.database import Database
 from loglore.store.objects import holding
@@ -27,18 +29,27 @@ class _FaultyRowError(Exception):
         self.fault = fault
 
 
+@dataclass(frozen=True)
+class About:
+    """What is said of a version beside its rows.
+
+    Attributes:
+        licence: its terms, as people name them.
+        parents: ids of the versions it was made from, or `model:NAME@N`, `dataset:NAME@N`.
+        by: id of the key that adds it.
+        card: a text about it.
+        origin: how it came to be (uploaded, synthesized by whom), as facts.
+    """
+
+    licence: str = ""
+    parents: Sequence[str] = ()
+    by: str | None = None
+    card: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
 def add(
-    database: Database,
-    name: str,
-    path: Path,
-    format: Format | None = None,
-    *,
-    licence: str = "",
-    parents: Sequence[str] = (),
-    by: str | None = None,
-    card: str = "",
-    origin: Mapping[str, Any] | None = None,
-    link: bool = False,
+    database: Database, name: str, path: Path, format: Format | None = None, about: About = About(), link: bool = False
 ) -> Version:
     """Add rows as the next version of `name`; the same content again gives the version it has.
 
@@ -47,11 +58,7 @@ def add(
         name: lower-case letters, digits, `.`, `_`, `-`; at most 64.
         path: a file or folder that `data.files` reads (JSON, JSON Lines, CSV, Parquet, text, ZIP).
         format: the row format it must have; default: the one it has.
-        licence: its terms, as people name them.
-        parents: ids of the versions it was made from, or `model:NAME@N`, `dataset:NAME@N`.
-        by: id of the key that adds it.
-        card: a text about it.
-        origin: how it came to be (uploaded, synthesized by whom), as facts.
+        about: what is said of it.
         link: whether a hard link will do, for files that nobody edits in place, such as a job's outputs.
 
     Raises:
@@ -60,20 +67,15 @@ def add(
         DiskFullError: no room for it; nothing was added.
     """
     check_name("dataset", name)
-    facts = {**_checked_rows(path, format), "licence": licence, "origin": dict(origin or {})}
+    facts = {**_checked_rows(path, format), "licence": about.licence, "origin": dict(about.origin)}
     place = storage()
     with holding(database, place) as holder:
         manifest = contents.put(holder, contents.files_of(path), link)
+        parents = contents.ids(database, about.parents)
+        digest = contents.digest(manifest)
         new = NewVersion(
-            "dataset",
-            name,
-            contents.digest(manifest),
-            manifest,
-            facts,
-            card,
-            created_by=by,
-            parents=contents.ids(database, parents),
-        )
+            "dataset", name, digest, manifest, facts, about.card, created_by=about.by, parents=parents
+        )  # fmt: skip
         return rows.add(database, new)
 
 
@@ -83,51 +85,26 @@ def bring(
     connection: str,
     key: str,
     format: Format | None = None,
-    *,
-    licence: str = "",
-    parents: Sequence[str] = (),
-    by: str | None = None,
-    card: str = "",
+    about: About = About(),
+    public_only: bool = False,
 ) -> Version:
     """Add an object, or all objects below a prefix, of a connection's bucket; else as `add`.
 
     Raises:
         InputError: as `add`; no such connection, or nothing there.
-        UnavailableError: the service does not answer.
+        AwayError: the service does not answer.
     """
     check_name("dataset", name)
     scratch = storage().scratch()
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        path = connections.bring(database, connection, key, Path(folder))
+    with tempfile.TemporaryDirectory(dir=scratch) as folder, _told_as(f"{folder}/", f"{connection}: "):
+        path = connections.bring(database, connection, key, Path(folder), public_only)
         origin = {"connection": connection, "key": key}
-        try:
-            return add(
-                database,
-                name,
-                path,
-                format,
-                licence=licence,
-                parents=parents,
-                by=by,
-                card=card,
-                origin=origin,
-                link=True,
-            )
-        except InputError as fault:
-            raise InputError(str(fault).replace(f"{folder}/", f"{connection}: ")) from None
+        return add(database, name, path, format, replace(about, origin=origin), link=True)
 
 
 def add_file(
-    database: Database,
-    name: str,
-    file_id: str,
-    format: Format | None = None,
-    *,
-    licence: str = "",
-    parents: Sequence[str] = (),
-    by: str | None = None,
-    card: str = "",
+    database: Database, name: str, file_id: str, format: Format | None = None, about: About = About()
 ) -> Version:
     """Add a stored file, no byte of it copied; else as `add`.
 
@@ -135,22 +112,17 @@ def add_file(
         InputError: as `add`; no such file.
     """
     path = stored.local_path(database, file_id)
-    origin = {"file": file_id}
+    with _told_as(f"{path.parent}/", ""):
+        return add(database, name, path, format, replace(about, origin={"file": file_id}), link=True)
+
+
+@contextlib.contextmanager
+def _told_as(place: str, name: str) -> Iterator[None]:
+    """Errors without where the rows lie for now."""
     try:
-        return add(
-            database,
-            name,
-            path,
-            format,
-            licence=licence,
-            parents=parents,
-            by=by,
-            card=card,
-            origin=origin,
-            link=True,
-        )
+        yield
     except InputError as fault:
-        raise InputError(str(fault).replace(f"{path.parent}/", "")) from None
+        raise InputError(str(fault).replace(place, name)) from None
 
 
 def format_of(name: str | None) -> Format | None:
@@ -197,6 +169,25 @@ def materialise(database: Database, reference: str) -> Path:
     folder = contents.materialise(database, version)
     names = list(rows.manifest(database, version.id))
     return folder / names[0] if len(names) == 1 else folder
+
+
+def tag(database: Database, reference: str, name: str) -> Version:
+    """Let a tag point at a version, wherever it pointed before.
+
+    Raises:
+        InputError: no such version, or an impossible tag.
+    """
+    check_tag(name)
+    return rows.tag(database, find(database, reference), name)
+
+
+def untag(database: Database, reference: str, name: str) -> Version:
+    """Remove a tag from the version it points at.
+
+    Raises:
+        InputError: no such version, or it has no such tag.
+    """
+    return rows.take_off(database, find(database, reference), name)
 
 
 def delete(database: Database, reference: str) -> Version:

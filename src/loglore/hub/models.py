@@ -204,11 +204,7 @@ def untag(reference: str, name: str, database: Database | None = None) -> ModelV
     """
     with opened(database) as hub:
         adopt.take_in(hub)
-        version = _find(hub, reference)
-        if name not in version.tags:
-            raise InputError(f"model {version.reference}: no tag {name!r}; it has: {', '.join(version.tags) or 'none'}")
-        rows.untag(hub, "model", version.name, name)
-        return _model(rows.get(hub, version.id))
+        return _model(rows.take_off(hub, _find(hub, reference), name))
 
 
 def check_is_model(path: Path) -> None:

@@ -1,7 +1,8 @@
-"""The files of a run folder as events of its job: read from where the last look ended, never twice.
+"""The files of a run folder as events and dollars of its job: read from where the last look ended, never twice.
 
 `events.jsonl` only grows. `metrics.jsonl` is cut back when a job goes on from a checkpoint, and then has the same steps
-again: a row that is no later than the last one seen is left out. A run folder that was begun anew is read anew.
+again: a row that is no later than the last one seen is left out. `paid.jsonl` has a row for each answer of an endpoint
+that cost something. A run folder that was begun anew is read anew.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loglore.endpoint.runner import PAID
 from loglore.store.events import Happening
 
 BLOCK = 1 << 20
@@ -23,11 +25,12 @@ Marks = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Look:
-    """What is new, how far was read, and whether there is more to read."""
+    """What is new, how far was read, whether there is more to read, and dollars that were paid to endpoints."""
 
     happenings: list[Happening]
     marks: dict[str, Any]
     more: bool
+    paid: float = 0.0
 
 
 def look(folder: Path, marks: Marks) -> Look:
@@ -51,7 +54,9 @@ def look(folder: Path, marks: Marks) -> Look:
         rows, told["offset"], longer = _read(metrics, told["offset"])
         more = more or longer
         found += [_metrics(row) for row in rows if _is_new(row, told)]
-    return Look(found, {"begun": begun, "events": offset, "metrics": told}, more)
+    bills, spent, longer = _read(folder / PAID, int(marks.get("paid", 0)))
+    paid = sum(float(row["dollars"]) for row in bills)
+    return Look(found, {"begun": begun, "events": offset, "metrics": told, "paid": spent}, more or longer, paid)
 
 
 def _is_new(row: dict[str, Any], told: dict[str, Any]) -> bool:

@@ -25,6 +25,8 @@ def publish(job: Job, outputs: Mapping[str, Path], report: Mapping[str, Any]) ->
         InputError: it made nothing that the hub takes.
     """
     facts = {"job": job.name, "kind": job.kind, **report.get("lineage", {})}
+    if job.kind == "import":
+        facts["from"] = str(job.values["model"])  # as it was named: org/name, a checkpoint, a path
     for output in MODELS:
         if output in outputs:
             version = models.add(str(job.publish), outputs[output], facts, parents=job.parents, by=job.by)
@@ -34,9 +36,8 @@ def publish(job: Job, outputs: Mapping[str, Path], report: Mapping[str, Any]) ->
         for output in ROWS:
             if output in outputs and outputs[output].is_file() and outputs[output].stat().st_size:
                 name = f"{job.publish}-{output}" if made else str(job.publish)
-                found = datasets.add(
-                    database, name, outputs[output], parents=job.parents, by=job.by, origin=facts, link=True
-                )
+                about = datasets.About(parents=job.parents, by=job.by, origin=facts)
+                found = datasets.add(database, name, outputs[output], about=about, link=True)
                 made[output] = found.reference
     if not made:
         raise InputError(

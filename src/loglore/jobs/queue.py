@@ -15,12 +15,12 @@ from typing import Any
 
 from loglore import settings
 from loglore.errors import InputError
-from loglore.hub.place import NAME
-from loglore.jobs import recipes
+from loglore.jobs import budget, recipes
+from loglore.jobs.checkpoints import NAME as CHECKPOINT
 from loglore.jobs.kinds import SPEC_VERSION, spec_class
+from loglore.jobs.names import Pins
 from loglore.jobs.recipes import REFERENCE, Recipe
-from loglore.models.job import EMBEDDED
-from loglore.store import audit, costs, events, jobs, requests, uses, versions
+from loglore.store import audit, events, jobs, requests, uses, versions
 from loglore.store.database import Database
 from loglore.store.events import Happening
 from loglore.store.jobs import Job
@@ -84,9 +84,9 @@ def submit(
     """
     _check_order(order)
     job_id = job_id or jobs.new_id(kind)
-    pins = _Pins(database)
+    pins = Pins(database)
     row = _row(kind, values, order, job_id, beside or Path(), pins)
-    refuse_over_budget(database, row["price"], order.gpus if order.gpus is not None or kind in ON_GPUS else 0)
+    refuse_over_budget(database, [row])
     needs = [*order.depends_on, *_referred(row["spec"])]
     with database.begin() as connection:
         number = jobs.insert(connection, row, needs)
@@ -113,12 +113,11 @@ def submit_recipe(database: Database, recipe: Recipe, order: Order = Order()) ->
             order.metadata, job.publish, recipe_id,
         )  # fmt: skip
         try:
-            pins = _Pins(database)
+            pins = Pins(database)
             made.append((_row(job.kind, values, own, ids[job.name], recipe.path.parent, pins), pins.versions))
         except InputError as fault:
             raise InputError(f"{recipe.path}: job {job.name}: {fault}") from None
-    for row, _ in made:
-        refuse_over_budget(database, row["price"], row["gpus"])
+    refuse_over_budget(database, [row for row, _ in made])
     with database.begin() as connection:
         for row, held in made:
             number = jobs.insert(connection, row, [*order.depends_on, *_referred(row["spec"])])
@@ -167,8 +166,13 @@ def resolved(database: Database, job: Job) -> dict[str, Any]:
 
 
 def parents_of(database: Database, job: Job) -> list[str]:
-    """Versions of the hub that a job reads: those held for it, and what the jobs it needs have published."""
+    """Versions of the hub that a job reads: those held for it, and what the jobs it needs have published.
+
+    Of a checkpoint, those that its job's own result was made from.
+    """
     found = uses.versions_of(database, job.id)
+    for reference in CHECKPOINT.findall(str(job.spec)):
+        found += _parents_of_published(database, jobs.find(database, reference[0]))
     for needed in job.needs:
         made = (jobs.find(database, needed).report or {}).get("job", {})
         if "published" in made and "datasets" not in made:
@@ -177,42 +181,24 @@ def parents_of(database: Database, job: Job) -> list[str]:
     return found
 
 
-def refuse_over_budget(database: Database, price: float, gpus: int | None) -> None:
-    """Refuse what costs money once the month's budget is spent.
+def _parents_of_published(database: Database, job: Job) -> Sequence[str]:
+    published = (job.report or {}).get("job", {}).get("published")
+    return versions.find(database, "model", published).parents if published else ()
+
+
+def refuse_over_budget(database: Database, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse jobs, as rows to be inserted, that cost money once the month's budget is spent.
 
     Raises:
         BudgetError: with what was spent and what may be.
     """
-    budget = settings.load().budget
-    if budget is None or price == 0 or gpus == 0:
-        return
-    month = costs.month_of(time.time())
-    spent = costs.spent(database, month)
-    if spent >= budget:
-        raise BudgetError(f"the budget of {month} is spent: ${spent:,.2f} of ${budget:,.2f}")
+    if any(budget.costs_money(row["spec"], row["gpus"], row["price"]) for row in rows):
+        message = budget.over(database)
+        if message is not None:
+            raise BudgetError(message)
 
 
-class _Pins:
-    """Names of the hub in a spec, each pinned to the version that it stands for now; `versions` are their ids."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self.versions: list[str] = []
-
-    def __call__(self, key: str, value: str) -> str | None:
-        """The reference `NAME@N` of a model or dataset; the embedded model and those of another hub as they are."""
-        what: versions.Kind = "model" if key in recipes.MODEL_KEYS else "dataset"
-        name = value.partition("@")[0]
-        if not NAME.fullmatch(name):
-            return value if key == "model" and recipes.HUGGING_FACE.fullmatch(value) else None
-        if not versions.versions(self._database, what, name):
-            return value if key == "model" and value == EMBEDDED else None
-        found = versions.find(self._database, what, value)
-        self.versions.append(found.id)
-        return found.reference
-
-
-def _row(kind: str, values: Mapping[str, Any], order: Order, job_id: str, beside: Path, pins: _Pins) -> dict[str, Any]:
+def _row(kind: str, values: Mapping[str, Any], order: Order, job_id: str, beside: Path, pins: Pins) -> dict[str, Any]:
     found = recipes.placed(kind, values, beside, pins)
     spec_class(kind, "job").parse(found, kind)
     home = settings.load()

@@ -19,16 +19,14 @@ from typing import Any
 import yaml
 
 from loglore.errors import InputError
+from loglore.jobs import names
 from loglore.jobs.kinds import spec_class
 from loglore.models.job import EMBEDDED
 from loglore.runs.spec import unknown_key
 
 REFERENCE = re.compile(r"\$\{([\w-]+)\.([\w-]+)\}")
 NAME = re.compile(r"[\w-]+")
-# Keys of specs whose names are models of the hub; names under other keys that take paths are datasets.
-MODEL_KEYS = ("model", "adapter", "gguf", "tokenizer")
 GLOB = re.compile(r"[*?\[]")
-HUGGING_FACE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,9 @@ def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]])
         for key, value in job.values.items()
     }
     for key, value in found.items():
-        if isinstance(value, str) and key in fields and _takes_paths(fields[key].annotation):
-            found[key] = _model(value) if key in MODEL_KEYS else _rows(value)
+        known_to_the_job = job.kind == "import" and value == EMBEDDED
+        if isinstance(value, str) and key in fields and _takes_names(key, fields) and not known_to_the_job:
+            found[key] = names.found(key, value)
     return found
 
 
@@ -112,8 +111,7 @@ def placed(
         if key not in fields:
             raise InputError(unknown_key(key, list(fields)))
     return {
-        key: _placed(value, key, beside, named) if key == "model" or _takes_paths(fields[key].annotation) else value
-        for key, value in values.items()
+        key: _placed(value, key, beside, named) if _takes_names(key, fields) else value for key, value in values.items()
     }
 
 
@@ -124,7 +122,7 @@ def _placed(value: Any, key: str, beside: Path, named: Callable[[str, str], str 
         return [_placed(part, key, beside, named) for part in value]
     if not isinstance(value, (str, Path)) or REFERENCE.search(str(value)):
         return value
-    for path in (beside / value, Path(value)):
+    for path in (beside / value, Path(value)) if not names.is_pinned(str(value)) else ():
         if path.exists() or GLOB.search(str(value)):
             return str(path.absolute())
     found = named(key, str(value))
@@ -151,49 +149,6 @@ def filled(value: Any, outputs: Mapping[str, Mapping[str, Path]], where: str) ->
     if output not in found:
         raise InputError(f"{where}: ${{{job}.{output}}}: job {job} has the outputs {', '.join(sorted(found))}")
     return str(found[output])
-
-
-def model_path(reference: str) -> Path:
-    """The folder or GGUF file of a path, a version in our hub, the embedded model, or `org/name` on Hugging Face's.
-
-    Raises:
-        InputError: it is none of these, or its files cannot be had.
-    """
-    from loglore.hub import models
-    from loglore.models.load import from_hugging_face
-
-    if HUGGING_FACE.fullmatch(reference) and not Path(reference).exists():
-        return from_hugging_face(reference)
-    found = models.resolve(reference)
-    if found.is_dir() and not (found / "config.json").is_file():
-        return min(found.glob("*.gguf"))
-    return found
-
-
-def _model(value: str) -> str:
-    """`model_path` of a name; a path stays, also one that is not there: the plan of a recipe needs no model."""
-    from loglore.hub import models
-
-    name = value.partition("@")[0]
-    known = value == EMBEDDED or (models.NAME.fullmatch(name) and models.versions(name))
-    if Path(value).exists() or not (known or HUGGING_FACE.fullmatch(value)):
-        return value
-    return str(model_path(value))
-
-
-def _rows(value: str) -> str:
-    """A path as it is; else the file of the dataset `name` or `name@version` in our hub.
-
-    A name with a dot in it, as file names have, needs its version.
-    """
-    from loglore.hub import datasets
-    from loglore.hub.place import NAME, opened
-
-    name, _, version = value.partition("@")
-    if Path(value).exists() or not NAME.fullmatch(name) or not (version or "." not in name):
-        return value
-    with opened(None) as database:
-        return str(datasets.materialise(database, value)) if datasets.versions(database, name) else value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -241,6 +196,10 @@ def _check_references(path: Path, jobs: tuple[Job, ...]) -> None:
                     f"earlier: {', '.join(sorted(seen)) or 'none'}"
                 )
         seen.add(job.name)
+
+
+def _takes_names(key: str, fields: Mapping[str, Any]) -> bool:
+    return key == "model" or _takes_paths(fields[key].annotation)
 
 
 def _takes_paths(annotation: Any) -> bool:

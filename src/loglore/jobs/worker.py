@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from loglore import settings
 from loglore.errors import InputError, JobError
-from loglore.jobs import family, indexing, queue
+from loglore.jobs import budget, family, indexing, queue
 from loglore.jobs.executor import (
     BAD_INPUT,
     BUSY,
@@ -30,7 +29,7 @@ from loglore.jobs.executor import (
 )
 from loglore.jobs.kinds import SPEC_VERSION
 from loglore.runs import files
-from loglore.store import claims, costs
+from loglore.store import claims
 from loglore.store.claims import Claim, Outcome, Running
 from loglore.store.database import Database
 
@@ -68,6 +67,7 @@ class Held:
         attempt: what runs it.
         gpus: which it holds.
         billed: GPUs that are paid for.
+        costs: whether it costs money: those GPUs, or what endpoints are paid.
         beaten: when the last heartbeat was written, by the monotonic clock.
         told: why it was told to stop: a note, or None.
         told_first, told_last: when, by the monotonic clock.
@@ -79,6 +79,7 @@ class Held:
     attempt: Attempt
     gpus: Sequence[str]
     billed: int
+    costs: bool
     beaten: float
     told: str | None = None
     told_first: float = 0.0
@@ -177,7 +178,7 @@ class Worker:
             held.attempt.pulse()
             if wanted != "run":
                 self._tell(held, f"{wanted} requested")
-            elif held.billed:
+            elif held.costs:
                 self._watch_budget(held)
         if held.told is not None:
             self._insist(held, now)
@@ -211,7 +212,7 @@ class Worker:
                 held.attempt.kill()
 
     def _watch_budget(self, held: Held) -> None:
-        message = over_budget(self.database, held.claim.job.price)
+        message = budget.over(self.database)
         if message:
             held.outcome = Outcome("held", code="budget", message=message, note="budget")
             self._tell(held, "budget")
@@ -237,7 +238,7 @@ class Worker:
         while True:
             found = indexing.look(Path(job.folder), held.marks)
             if found.marks != held.marks:
-                if not claims.index(self.database, held.claim, found.happenings, found.marks):
+                if not claims.index(self.database, held.claim, found.happenings, found.marks, found.paid):
                     return
                 held.marks = found.marks
             if once or not found.more:
@@ -276,7 +277,8 @@ class Worker:
         job = claim.job
         gpus = free if job.gpus is None else free[: job.gpus]
         billed = len(gpus) or int(job.spec.get("price_per_gpu_hour") is not None)
-        message = over_budget(self.database, job.price) if billed else None
+        costs = budget.costs_money(job.spec, billed, job.price)
+        message = budget.over(self.database) if costs else None
         if message:
             refusal = Outcome("held", code="budget", message=message, note="budget")
             claims.end(self.database, claim, refusal, time.time())
@@ -289,7 +291,7 @@ class Worker:
             self.say(f"{job.id}: {fault}")
             return True
         marks = claims.indexed(self.database, job.id)
-        self._held.append(Held(claim, attempt, gpus, billed, time.monotonic(), marks=marks))
+        self._held.append(Held(claim, attempt, gpus, billed, costs, time.monotonic(), marks=marks))
         attempt.pulse()
         self.say(f"{job.id}: {job.kind} started" + (f" on GPU {', '.join(gpus)}" if gpus else ""))
         return True
@@ -312,16 +314,6 @@ class Worker:
             gpus=gpus,
             lease_s=self.patience.lease_s,
         )
-
-
-def over_budget(database: Database, price: float) -> str | None:
-    """The reason to run nothing that costs money now, with both numbers; None while there is money or no budget."""
-    budget = settings.load().budget
-    if budget is None or price == 0:
-        return None
-    month = costs.month_of(time.time())
-    spent = costs.spent(database, month)
-    return f"the budget of {month} is spent: ${spent:,.2f} of ${budget:,.2f}" if spent >= budget else None
 
 
 def outcome_of(held: Held, code: int, now: float, retry_s: float) -> Outcome:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.models.gguf_reading import one_reading
 from loglore.models.header import read_header
 from loglore.runs.files import read_json
@@ -75,24 +75,30 @@ def load_model(
     return model.eval()
 
 
-def from_hugging_face(name: str) -> Path:
+def from_hugging_face(name: str, fetch: bool = True) -> Path:
     """The folder of a model of the Hugging Face hub, `org/name`: in the local cache, else downloaded into it.
 
     Only what loading needs: safetensors, configuration, tokenizer, chat template; no pickles, no code.
 
+    Args:
+        name: of the model.
+        fetch: whether it may be downloaded.
+
     Raises:
-        InputError: no such model, or no network and not in the cache.
+        InputError: no such model, or it is not in the cache and may not be fetched (`fetch`, HF_HUB_OFFLINE).
+        JobError: it is not in the cache, and the hub does not answer now.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     wanted = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not fetch))
     except LocalEntryNotFoundError:
-        raise InputError(
-            f"model {name}: no such folder, not in the local cache, and the Hugging Face hub cannot be reached"
-        ) from None
+        missing = f"model {name}: no such folder, not in the local cache"
+        if not fetch or constants.HF_HUB_OFFLINE:
+            raise InputError(f"{missing}; a job of the kind `import` fetches it") from None
+        raise JobError(f"{missing}, and the Hugging Face hub cannot be reached") from None
     except (HfHubHTTPError, HFValidationError) as fault:
         raise InputError(f"model {name}: the Hugging Face hub says: {' '.join(str(fault).split())[:200]}") from None
 

@@ -5,6 +5,7 @@ the claim's token. A worker that lost its claim therefore changes nothing any mo
 """
 
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -125,16 +126,23 @@ def beat(database: Database, claim: Claim, now: float, gpu_seconds: float = 0.0)
         wanted: Wanted | None = connection.execute(mine).scalar()
         if wanted is not None and gpu_seconds > 0:
             dollars = gpu_seconds / 3600 * claim.job.price
-            costs.add(connection, claim.job.number, costs.month_of(now), gpu_seconds, dollars)
+            costs.add(connection, claim.job.number, now, gpu_seconds, dollars)
         return wanted
 
 
-def index(database: Database, claim: Claim, happenings: list[Happening], marks: Mapping[str, Any]) -> bool:
-    """Add what a run folder's files say, together with how far they were read; False: claim lost, nothing added."""
+def index(
+    database: Database, claim: Claim, happenings: list[Happening], marks: Mapping[str, Any], paid: float = 0.0
+) -> bool:
+    """Add what a run folder's files say, together with how far they were read; False: claim lost, nothing added.
+
+    `paid`: dollars to endpoints.
+    """
     with database.begin() as connection:
         if not connection.execute(_mine(claim).values(indexed=dict(marks))).rowcount:
             return False
         events.append(connection, claim.job.number, happenings)
+        if paid > 0:
+            costs.add(connection, claim.job.number, time.time(), endpoint_dollars=paid)
         return True
 
 

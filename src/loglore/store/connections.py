@@ -1,7 +1,7 @@
 """Connections to buckets on S3. The secret has a table of its own that nothing but `secret` reads.
 
-So no list, card, log line or answer of an API can hold it by accident. It is kept in the clear, because it has to be
-sent: whoever reads the database file (its owner's alone) can use it.
+So no list, card, log line or answer of an API can hold it by accident. It is sealed with a key that is not in the
+database (`sealing`): a copy of the database alone tells nobody.
 """
 
 import secrets
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from loglore.errors import InputError
+from loglore.store import sealing
 from loglore.store.database import Database
 from loglore.store.schema import METADATA
 
@@ -31,7 +32,7 @@ SECRETS = sa.Table(
     "connection_secrets",
     METADATA,
     sa.Column("connection_id", sa.ForeignKey(CONNECTIONS.c.id, ondelete="CASCADE"), primary_key=True),
-    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("sealed", sa.Text, nullable=False),
 )
 
 
@@ -80,13 +81,15 @@ def add(
     """Keep a connection; arguments as the attributes of `Connection`, already checked (`hub.connections.add`).
 
     Raises:
-        InputError: the name is taken.
+        InputError: the name is taken, or the key that other secrets were sealed with is not here.
     """
+    _check_key(database)
+    sealed = sealing.seal(secret.value)
     made = Connection(f"conn_{secrets.token_hex(6)}", name, endpoint, region, bucket, key_id, time.time(), by)
     try:
         with database.begin() as connection:
             connection.execute(CONNECTIONS.insert().values(vars(made)))
-            connection.execute(SECRETS.insert().values(connection_id=made.id, secret=secret.value))
+            connection.execute(SECRETS.insert().values(connection_id=made.id, sealed=sealed))
     except sa.exc.IntegrityError:
         raise InputError(f"connection {name!r}: there is one of this name; delete it first") from None
     return made
@@ -113,10 +116,47 @@ def find(database: Database, name: str) -> Connection:
 
 
 def secret(database: Database, connection_id: str) -> Secret:
-    """The secret of a connection, for the one who is about to connect."""
-    query = sa.select(SECRETS.c.secret).where(SECRETS.c.connection_id == connection_id)
+    """The secret of a connection, for the one who is about to connect.
+
+    Raises:
+        InputError: the key that it was sealed with is not here.
+    """
+    query = sa.select(SECRETS.c.sealed).where(SECRETS.c.connection_id == connection_id)
     with database.begin() as connection:
-        return Secret(connection.execute(query).scalar_one())
+        sealed = connection.execute(query).scalar_one()
+    return Secret(sealing.opened(sealed))
+
+
+def reseal(database: Database) -> int:
+    """Seal all secrets again, with the first of the keys that are here; returns how many there are.
+
+    Raises:
+        InputError: a key that one of them was sealed with is not here; nothing was changed.
+    """
+    with database.write() as connection:
+        rows = connection.execute(SECRETS.select().with_for_update()).all()
+        for row in rows:
+            again = sealing.seal(sealing.opened(row.sealed))
+            connection.execute(
+                SECRETS.update().where(SECRETS.c.connection_id == row.connection_id).values(sealed=again)
+            )
+    return len(rows)
+
+
+def make_key(database: Database) -> bool:
+    """Make the key of secrets where there are none yet and it is missing; whether it was made."""
+    with database.begin() as connection:
+        first = connection.execute(sa.select(SECRETS.c.sealed).limit(1)).scalar()
+    return first is None and sealing.make_key()
+
+
+def _check_key(database: Database) -> None:
+    """Have a key that opens what is there: secrets sealed with different keys would be lost to each other's owners."""
+    make_key(database)
+    with database.begin() as connection:
+        first = connection.execute(sa.select(SECRETS.c.sealed).limit(1)).scalar()
+    if first is not None:
+        sealing.opened(first)
 
 
 def remove(database: Database, name: str) -> Connection:

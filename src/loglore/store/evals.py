@@ -1,4 +1,4 @@
-"""Evals: what is measured and when it counts as passed; and their runs, each of which is a test job."""
+"""Evals: what is measured and when it counts as passed; and their runs: test jobs, or answers already there."""
 
 import secrets
 import time
@@ -79,7 +79,7 @@ class EvalRun:
         number: 1, 2, 3… in the order of creation.
         id: `evalrun_…`.
         eval_id: its eval.
-        job_id: the test job that does the work.
+        job_id: the test job that does the work; empty when nothing was asked, as all answers were there.
         name: what a person calls it.
         model: as the caller named it.
         source: the data source, as it was sent.
@@ -189,6 +189,7 @@ def add_run(
     source: Mapping[str, Any],
     metadata: Mapping[str, str],
     run_id: str,
+    results: Mapping[str, Any] | None = None,
 ) -> EvalRun:
     """A new run; arguments as the attributes of `EvalRun`. One with this id is taken for the same.
 
@@ -198,7 +199,7 @@ def add_run(
     find(database, eval_id)
     values = {
         "id": run_id, "eval_id": eval_id, "job_id": job_id, "name": name, "model": model, "source": dict(source),
-        "metadata": dict(metadata), "results": None, "created": time.time(),
+        "metadata": dict(metadata), "results": results, "created": time.time(),
     }  # fmt: skip
     with database.begin() as connection:
         known = connection.execute(sa.select(EVAL_RUNS.c.id).where(EVAL_RUNS.c.id == run_id)).scalar()
@@ -229,7 +230,7 @@ def runs(
     limit: int = 20,
     newest_first: bool = False,
 ) -> list[EvalRun]:
-    """A page of an eval's runs; `states` chooses by the states of their jobs.
+    """A page of an eval's runs; `states` chooses by the states of their jobs; one without a job has succeeded.
 
     Raises:
         InputError: `after` is no run of it.
@@ -239,7 +240,8 @@ def runs(
         last = find_run(database, eval_id, after).number
         query = query.where(EVAL_RUNS.c.number < last if newest_first else EVAL_RUNS.c.number > last)
     if states is not None:
-        query = query.where(EVAL_RUNS.c.job_id.in_(sa.select(JOBS.c.id).where(JOBS.c.state.in_(states))))
+        of_jobs = EVAL_RUNS.c.job_id.in_(sa.select(JOBS.c.id).where(JOBS.c.state.in_(states)))
+        query = query.where(sa.or_(of_jobs, EVAL_RUNS.c.job_id == "") if "succeeded" in states else of_jobs)
     order = EVAL_RUNS.c.number.desc() if newest_first else EVAL_RUNS.c.number
     with database.begin() as connection:
         return [EvalRun(**row) for row in connection.execute(query.order_by(order).limit(limit)).mappings()]

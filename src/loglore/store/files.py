@@ -55,6 +55,7 @@ PARTS = sa.Table(
     sa.Column("sha256", sa.ForeignKey(OBJECTS.c.sha256), nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("created", sa.Double, nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
     sa.Index("ix_upload_parts_upload_id", "upload_id"),
     sa.Index("ix_upload_parts_sha256", "sha256"),
 )
@@ -116,13 +117,17 @@ class Upload:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an upload: its `id` (`part_…`), the upload's, content hash, size, and when it was complete."""
+    """A part of an upload: its `id` (`part_…`), the upload's, content hash, size, when it was complete.
+
+    `number` counts the parts of an upload as they were complete, whatever the clock said.
+    """
 
     id: str
     upload_id: str
     sha256: str
     bytes: int
     created: float
+    number: int
 
 
 def add(
@@ -250,16 +255,19 @@ def add_part(database: Database, upload_id: str, content: Object) -> Part:
     Raises:
         InputError: the upload was ended meanwhile.
     """
-    made = Part(f"part_{secrets.token_hex(12)}", upload_id, content.sha256, content.bytes, time.time())
+    before = sa.select(sa.func.coalesce(sa.func.max(PARTS.c.number), 0)).where(PARTS.c.upload_id == upload_id)
     with database.write() as connection:
         _expect_pending(connection, upload_id)
+        number = 1 + int(connection.execute(before).scalar_one())
+        part_id = f"part_{secrets.token_hex(12)}"
+        made = Part(part_id, upload_id, content.sha256, content.bytes, time.time(), number)
         connection.execute(PARTS.insert().values(vars(made)))
     return made
 
 
 def parts(database: Database, upload_id: str) -> list[Part]:
     """The parts of an upload in the order in which they were complete."""
-    query = PARTS.select().where(PARTS.c.upload_id == upload_id).order_by(PARTS.c.created, PARTS.c.id)
+    query = PARTS.select().where(PARTS.c.upload_id == upload_id).order_by(PARTS.c.number, PARTS.c.created)
     with database.begin() as connection:
         return [Part(**row) for row in connection.execute(query).mappings()]
 

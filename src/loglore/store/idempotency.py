@@ -58,7 +58,7 @@ def reserve(database: Database, caller: str, key: str, request: str) -> Reservat
     """Take a key, or learn what became of it."""
     now = time.time()
     with database.begin() as connection:
-        connection.execute(IDEMPOTENCY.delete().where(IDEMPOTENCY.c.created < now - LIFE_S))
+        connection.execute(IDEMPOTENCY.delete().where(_older(now, LIFE_S)))
         row: dict[str, Any] = {
             "caller": caller, "key": key, "request": request, "reserved": secrets.token_hex(12), "created": now,
         }  # fmt: skip
@@ -66,7 +66,7 @@ def reserve(database: Database, caller: str, key: str, request: str) -> Reservat
             return Reservation(caller, key, request, row["reserved"], None, None, True)
         this = _this(caller, key)
         found = connection.execute(IDEMPOTENCY.select().where(this)).mappings().one()
-        stale = sa.and_(this, IDEMPOTENCY.c.status.is_(None), IDEMPOTENCY.c.created < now - PENDING_S)
+        stale = sa.and_(this, IDEMPOTENCY.c.status.is_(None), _older(now, PENDING_S))
         same = found["request"] == request
         mine = same and bool(connection.execute(IDEMPOTENCY.update().where(stale).values(created=now)).rowcount)
         return Reservation(
@@ -85,6 +85,11 @@ def release(database: Database, reservation: Reservation) -> None:
     """Let a key go whose request was refused: a better one may use it."""
     with database.begin() as connection:
         connection.execute(IDEMPOTENCY.delete().where(_this(reservation.caller, reservation.key)))
+
+
+def _older(now: float, seconds: float) -> sa.ColumnElement[bool]:
+    """Older than so many seconds; or so far in the future that the clock has gone back since."""
+    return sa.or_(IDEMPOTENCY.c.created < now - seconds, IDEMPOTENCY.c.created > now + seconds)
 
 
 def _this(caller: str, key: str) -> sa.ColumnElement[bool]:

@@ -233,7 +233,7 @@ def jobs(
 
 
 def delete(connection: sa.Connection, job_id: str) -> bool:
-    """Forget a job that has ended or is paused, with its events and costs; False when it is queued or running."""
+    """Forget a job that has ended or is paused, with its events; False when it is queued or running."""
     over = JOBS.c.state.in_((*ENDED, "paused"))
     return bool(connection.execute(JOBS.delete().where(JOBS.c.id == job_id, over)).rowcount)
 

@@ -5,16 +5,32 @@ it at a checkpoint.
 """
 
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from loglore.errors import InputError
-from loglore.store import audit, claims, events
+from loglore.store import audit, claims, costs, events
 from loglore.store import jobs as rows
 from loglore.store.database import Database
 from loglore.store.events import Happening
-from loglore.store.jobs import DEPENDENCIES, JOBS, Job
+from loglore.store.jobs import DEPENDENCIES, JOBS, Job, State, Wanted
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One way to grant a request: of a job in these states, and of which this is wanted (None: whatever).
+
+    values: what changes. said: its event. then: what follows, with the job's number and the time.
+    """
+
+    states: Sequence[State]
+    values: Mapping[str, Any]
+    said: str
+    wanted: Wanted | None = None
+    then: Callable[[sa.Connection, int, float], None] | None = None
 
 
 def cancel(database: Database, job_id: str, actor: str | None = None) -> Job:
@@ -23,20 +39,12 @@ def cancel(database: Database, job_id: str, actor: str | None = None) -> Job:
     Raises:
         InputError: no such job, or it has ended.
     """
-    job = rows.find(database, job_id)
-    now = time.time()
-    with database.begin() as connection:
-        values = {"state": "cancelled", "ended": now, "note": "", "error_code": None, "error": None}
-        if _change(connection, job, ("queued", "paused"), "run", values):
-            events.append(connection, job.number, [Happening(now, "job cancelled")])
-            claims.let_go(connection, job.number)
-            claims.cancel_dependents(connection, job.number, now)
-        elif _change(connection, job, ("running",), None, {"wanted": "cancel"}):
-            events.append(connection, job.number, [Happening(now, "cancellation requested")])
-        else:
-            raise _impossible(connection, job, "cancelled", "queued, running or paused")
-        audit.note(connection, actor, "job.cancel", job_id)
-    return rows.find(database, job_id)
+    over = {"state": "cancelled", "ended": time.time(), "note": "", "error_code": None, "error": None}
+    ways = (
+        _Way(("queued", "paused"), over, "job cancelled", "run", _let_go),
+        _Way(("running",), {"wanted": "cancel"}, "cancellation requested"),
+    )
+    return _granted(database, job_id, actor, "cancel", ways, "a job that is queued, running or paused can be cancelled")
 
 
 def pause(database: Database, job_id: str, actor: str | None = None) -> Job:
@@ -45,17 +53,11 @@ def pause(database: Database, job_id: str, actor: str | None = None) -> Job:
     Raises:
         InputError: no such job, or it is neither queued nor running.
     """
-    job = rows.find(database, job_id)
-    now = time.time()
-    with database.begin() as connection:
-        if _change(connection, job, ("queued",), None, {"state": "paused", "note": ""}):
-            events.append(connection, job.number, [Happening(now, "job paused")])
-        elif _change(connection, job, ("running",), "run", {"wanted": "pause"}):
-            events.append(connection, job.number, [Happening(now, "pause requested")])
-        else:
-            raise _impossible(connection, job, "paused", "queued or running")
-        audit.note(connection, actor, "job.pause", job_id)
-    return rows.find(database, job_id)
+    ways = (
+        _Way(("queued",), {"state": "paused", "note": ""}, "job paused"),
+        _Way(("running",), {"wanted": "pause"}, "pause requested", "run"),
+    )
+    return _granted(database, job_id, actor, "pause", ways, "a job that is queued or running can be paused")
 
 
 def resume(database: Database, job_id: str, actor: str | None = None) -> Job:
@@ -64,22 +66,17 @@ def resume(database: Database, job_id: str, actor: str | None = None) -> Job:
     Raises:
         InputError: no such job, or it is in another state.
     """
-    job = rows.find(database, job_id)
-    now = time.time()
-    with database.begin() as connection:
-        if _change(connection, job, ("paused", "failed"), None, _afresh()):
-            events.append(connection, job.number, [Happening(now, "job resumed")])
-            _revive_dependents(connection, job.number, now)
-        elif _change(connection, job, ("running",), "pause", {"wanted": "run"}):
-            events.append(connection, job.number, [Happening(now, "pause withdrawn")])
-        else:
-            raise _impossible(connection, job, "resumed", "paused or failed")
-        audit.note(connection, actor, "job.resume", job_id)
-    return rows.find(database, job_id)
+    ways = (
+        _Way(("paused", "failed"), _afresh(), "job resumed", then=_revive_dependents),
+        _Way(("running",), {"wanted": "run"}, "pause withdrawn", "pause"),
+    )
+    return _granted(database, job_id, actor, "resume", ways, "a job that is paused or failed can be resumed")
 
 
 def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
-    """Forget a job that has ended or is paused, with its events and costs; its files are the caller's to remove.
+    """Forget a job that has ended or is paused, with its events; its files are the caller's to remove.
+
+    What it cost stays in its months.
 
     Raises:
         InputError: no such job, it is queued or running, or another one that has not ended needs it.
@@ -95,8 +92,9 @@ def delete(database: Database, job_id: str, actor: str | None = None) -> Job:
         ).scalar()
         if needed is not None:
             raise InputError(f"job {job_id}: job {needed} needs it")
+        costs.keep(connection, job.number)
         if not rows.delete(connection, job_id):
-            raise _impossible(connection, job, "deleted", "paused or ended")
+            raise _impossible(connection, job, "a job that is paused or ended can be deleted")
         audit.note(connection, actor, "job.delete", job_id, {"kind": job.kind, "name": job.name})
     return job
 
@@ -108,22 +106,37 @@ def _afresh() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _change(
-    connection: sa.Connection, job: Job, states: tuple[str, ...], wanted: str | None, values: dict[str, Any]
-) -> bool:
-    """Change the job if it is in one of the states, and `wanted` (None: whatever) is wanted of it."""
-    update = JOBS.update().where(JOBS.c.number == job.number, JOBS.c.state.in_(states)).values(values)
-    if wanted is not None:
-        update = update.where(JOBS.c.wanted == wanted)
-    return bool(connection.execute(update).rowcount)
+def _granted(database: Database, job_id: str, actor: str | None, action: str, ways: Sequence[_Way], rule: str) -> Job:
+    """Change the job in the first way that its state allows, with its event and its entry in the audit trail."""
+    job = rows.find(database, job_id)
+    now = time.time()
+    with database.begin() as connection:
+        for way in ways:
+            update = JOBS.update().where(JOBS.c.number == job.number, JOBS.c.state.in_(way.states)).values(way.values)
+            if way.wanted is not None:
+                update = update.where(JOBS.c.wanted == way.wanted)
+            if connection.execute(update).rowcount:
+                events.append(connection, job.number, [Happening(now, way.said)])
+                if way.then is not None:
+                    way.then(connection, job.number, now)
+                break
+        else:
+            raise _impossible(connection, job, rule)
+        audit.note(connection, actor, f"job.{action}", job_id)
+    return rows.find(database, job_id)
 
 
-def _impossible(connection: sa.Connection, job: Job, what: str, states: str) -> InputError:
+def _let_go(connection: sa.Connection, number: int, now: float) -> None:
+    claims.let_go(connection, number)
+    claims.cancel_dependents(connection, number, now)
+
+
+def _impossible(connection: sa.Connection, job: Job, rule: str) -> InputError:
     found = connection.execute(sa.select(JOBS.c.state, JOBS.c.wanted).where(JOBS.c.number == job.number)).first()
     state = "gone" if found is None else found.state
     if found is not None and state == "running" and found.wanted != "run":
         state = f"running and about to {found.wanted}"
-    return InputError(f"job {job.id} is {state}: only a job that is {states} can be {what}")
+    return InputError(f"job {job.id} is {state}: only {rule}")
 
 
 def _revive_dependents(connection: sa.Connection, number: int, now: float) -> None:

@@ -317,11 +317,18 @@ def tag(database: Database, version: Version, name: str) -> Version:
     return get(database, version.id)
 
 
-def untag(database: Database, kind: Kind, name: str, tag_name: str) -> bool:
-    """Remove a tag of a name; returns whether it was there."""
-    mine = sa.and_(TAGS.c.kind == kind, TAGS.c.name == name, TAGS.c.tag == tag_name)
+def take_off(database: Database, version: Version, name: str) -> Version:
+    """Remove a tag from the version it points at.
+
+    Raises:
+        InputError: it has no such tag.
+    """
     with database.begin() as connection:
-        return bool(connection.execute(TAGS.delete().where(mine)).rowcount)
+        mine = sa.and_(TAGS.c.kind == version.kind, TAGS.c.version_id == version.id, TAGS.c.tag == name)
+        if not connection.execute(TAGS.delete().where(mine)).rowcount:
+            has = ", ".join(version.tags) or "none"
+            raise InputError(f"{version.kind} {version.reference}: no tag {name!r}; it has: {has}")
+    return get(database, version.id)
 
 
 def _names(database: Database, kind: Kind) -> list[str]:

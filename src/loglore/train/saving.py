@@ -41,7 +41,7 @@ def save(
         JobError: the merged model computes something else than the adapter.
     """
     if requested.training_type == "full":
-        _write(model, tokenizer, context)
+        write(model, tokenizer, context.path / "model")
         return {"model": "model"}, None
     with files.replacing_folder(context.path / "adapter") as folder:
         model.save_pretrained(folder)
@@ -55,7 +55,7 @@ def save(
             f"the merged model does not compute what the adapter does: logits differ by {parity['difference']:.2g} of "
             f"the largest, limit {LARGEST_DIFFERENCE}; the adapter is in {context.path / 'adapter'}"
         )
-    _write(merged, tokenizer, context)
+    write(merged, tokenizer, context.path / "model")
     return {"model": "model", "adapter": "adapter"}, parity
 
 
@@ -105,12 +105,13 @@ def _logits(model: "PreTrainedModel", ids: "torch.Tensor") -> "torch.Tensor":
         return logits
 
 
-def _write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", context: RunFolder) -> None:
+def write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", place: Path) -> None:
+    """Write a trained model in bf16 as the folder `place`; it is rounded where it stands."""
     from loglore.train.rounding import rounded
 
     model.config.use_cache = True
     rounded(model)
-    with files.replacing_folder(context.path / "model") as folder:
+    with files.replacing_folder(place) as folder:
         save_model(model, tokenizer, folder)
 
 
