@@ -134,11 +134,11 @@ def test_packing_into_longer_rows_changes_no_loss(tmp_path: Path, tiny_model: Pa
 
 
 TRAIN = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from loglore.runs.folder import RunFolder
-from loglore.train import job, trainer
-trainer.RECOVERY_EVERY_S = 0.0
+from loglore.train import job
+os.environ["LOGLORE_CHECKPOINT_SECONDS"] = "0"
 folder = Path(sys.argv[1])
 job.run(job.TrainSpec.parse(json.loads(sys.argv[2]), "test"), RunFolder(folder, {}))
 """

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, hub, jobs, logs, models, serving, stages, synth
+from loglore.cli import cluster, data, evaluate, hub, jobs, logs, models, serving, stages, synth
 from loglore.cli.output import AsJson, say
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.runs.tuning import tune
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(data.app, name="data")
 app.add_typer(hub.app, name="hub")
 app.add_typer(jobs.app, name="jobs")
@@ -57,12 +58,17 @@ def run_recipe(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME.")] = None,
     only: Annotated[str | None, typer.Option(help="Run this job alone.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; run nothing.")] = False,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    nodes: cluster.Nodes = None,
+    gpus_per_node: cluster.GpusPerNode = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe: job after job; finished ones are skipped, an interrupted one goes on."""
     from loglore.jobs import plan, recipes, runner
 
-    found = recipes.load(recipe)
+    perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
+    found = recipes.shaped(recipes.load(recipe), nodes, gpus_per_node)
     if dry_run:
         planned = plan.plan(found)
         if as_json:
@@ -70,7 +76,7 @@ def run_recipe(
         else:
             print("\n".join(line for job in planned for line in plan.lines(job)))
         return
-    reports = runner.run(found, out or Path("runs") / found.name, say, only)
+    reports = runner.run(found, out or Path("runs") / found.name, say, only, perform)
     if as_json:
         print(json.dumps(reports, indent=2, ensure_ascii=False))
         return
@@ -122,11 +128,14 @@ def studio(
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
     worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
 ) -> None:
     """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
-    start(host, port, runs, logs, worker=worker)
+    cluster.on_ray(executor, address, None, None)
+    start(host, port, runs, logs, worker=worker, executor=executor, address=address)
 
 
 @app.command()

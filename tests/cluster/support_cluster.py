@@ -1,0 +1,57 @@
+"""A Ray cluster on this machine, its nodes separate raylets, small in memory."""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OBJECT_STORE = 100 << 20  # bytes of a node
+
+
+class SmallCluster:
+    """`url`: of its job server. Each node has one CPU."""
+
+    def __init__(self, cluster: Any, url: str) -> None:
+        self.url = url
+        self._cluster = cluster
+
+    def add(self) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
+
+    def kill(self, node: Any) -> None:
+        self._cluster.remove_node(node, allow_graceful=False)
+
+
+@contextlib.contextmanager
+def small_cluster(nodes: int) -> Iterator[SmallCluster]:
+    """A running cluster; all its processes are ended with it."""
+    from ray.cluster_utils import Cluster
+
+    port = free_port()
+    before = dict(os.environ)
+    # Ray Jobs start `python`: the one that runs this test.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+    head = {
+        "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
+        "dashboard_host": "127.0.0.1", "dashboard_port": port,
+    }  # fmt: skip
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        found = SmallCluster(cluster, f"http://127.0.0.1:{port}")
+        for _ in range(nodes - 1):
+            found.add()
+        yield found
+    finally:
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])

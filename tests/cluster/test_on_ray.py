@@ -1,0 +1,211 @@
+"""Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_cluster import SmallCluster, free_port, small_cluster
+from support_gate import Gate
+from support_tiny import TEXTS
+from support_workers import until, until_state
+
+from loglore.cluster import check, connection, order
+from loglore.cluster.submission import RUN, OnRay
+from loglore.errors import InputError
+from loglore.jobs import recipes, runner
+from loglore.jobs.queue import submit
+from loglore.models.load import load_model
+from loglore.runs import files
+from loglore.runs.folder import RunFolder
+from loglore.store import events, requests
+from loglore.store.database import open_database
+from loglore.train.job import TrainSpec, run
+
+pytest.importorskip("ray")
+
+HYPERPARAMETERS = {
+    "batch_size": 1, "gradient_accumulation_steps": 2, "epochs": 40, "learning_rate": 1e-3, "max_sequence_length": 128,
+    "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no",
+    "lr_warmup_ratio": 0.0, "eval_strategy": "no", "lora_dropout": 0.0, "max_grad_norm": 0.5,
+}  # fmt: skip
+WORKER = """
+import sys
+from loglore.jobs.work import work
+from loglore.jobs.worker import Patience
+times = dict(look_s=0.05, beat_s=0.2, retry_s=0.1)
+work(until_idle=sys.argv[2] == "until-idle", patience=Patience(**times), executor="ray", address=sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SmallCluster]:
+    with small_cluster(2) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    started = Gate()
+    yield started
+    started.close()
+
+
+def recipe(folder: Path, text: str) -> recipes.Recipe:
+    files.write_jsonl(folder / "rows.jsonl", [{"text": "disk full"}, {"text": "link down"}])
+    (folder / "recipe.yaml").write_text(text)
+    return recipes.load(folder / "recipe.yaml")
+
+
+def loglore(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "loglore", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_recipe_is_run_there_and_is_then_done_here_too(cluster: SmallCluster, tmp_path: Path) -> None:
+    steps = "name: two\njobs:\n  a: {kind: prepare, rows: rows.jsonl, validation_share: 0}\n"
+    recipe(tmp_path, steps + "  b: {kind: prepare, rows: '${a.train}', validation_share: 0, seed: 1}\n")
+    where = ["--executor", "ray", "--address", cluster.url]
+    out = tmp_path / "out"
+    done = loglore("run", str(tmp_path / "recipe.yaml"), "--out", str(out), *where)
+    assert done.returncode == 0, done.stderr
+    told = [row["event"] for row in files.read_jsonl_log(out / "b" / "events.jsonl")]
+    assert told == ["job started", "submitted", "prepared", "job finished"]
+    # The same command without a cluster finds the same work done: a cluster is no other job.
+    again = loglore("run", str(tmp_path / "recipe.yaml"), "--out", str(out))
+    assert again.stderr.count("done before, skipped") == 2
+    here = runner.run(recipes.load(tmp_path / "recipe.yaml"), tmp_path / "here", lambda _: None)
+    assert here["b"]["job"]["outputs"] == files.read_json(out / "b" / "report.json")["job"]["outputs"]
+
+
+def test_bad_input_is_one_line(cluster: SmallCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    done = loglore("cluster", "check", "--address", nowhere)
+    assert done.returncode == 1
+    assert re.fullmatch(rf"loglore: no Ray cluster answers at {nowhere}: .+\n", done.stderr)
+    assert "--address is of a cluster: add --executor ray" in loglore("worker", "--address", nowhere).stderr
+    damaged = recipe(tmp_path, "name: one\njobs:\n  a: {kind: prepare, rows: bad.jsonl, validation_share: 0}\n")
+    (tmp_path / "bad.jsonl").write_text('{"text": \n')
+    with pytest.raises(InputError, match=r"bad\.jsonl"):
+        runner.run(damaged, tmp_path / "bad", lambda _: None, None, OnRay(cluster.url))
+    whole = recipe(tmp_path, "name: one\njobs:\n  a: {kind: prepare, rows: rows.jsonl, validation_share: 0}\n")
+    theirs = order.versions() | {"LogLore": "0.0.1"}
+    with monkeypatch.context() as patch:
+        patch.setattr(order, "versions", lambda: theirs)
+        with pytest.raises(InputError, match=r"^LogLore 0\.0\.1 on the submitting side, .+ here: install the same"):
+            runner.run(whole, tmp_path / "version", lambda _: None, None, OnRay(cluster.url))
+        patch.setattr(order, "versions", lambda: theirs | {"Ray": "1.0"})
+        with pytest.raises(InputError, match=r"^Ray [\d.]+ on the cluster at .+, 1\.0 here"):
+            connection.connect(cluster.url)
+
+
+def test_the_cluster_tells_what_it_has(cluster: SmallCluster, tmp_path: Path, tiny_model: Path) -> None:
+    files.write_json(tmp_path / "h.json", HYPERPARAMETERS | {"epochs": 1})
+    files.write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in TEXTS])
+    values = {"stage": "cpt", "model": str(tiny_model), "train": "corpus.jsonl", "hyperparameters": "h.json"}
+    (tmp_path / "spec.yaml").write_text(json.dumps(values))
+    found = check.check(cluster.url, tmp_path, tmp_path / "spec.yaml", 2, None)
+    assert [node.head for node in found.nodes] == [True, False]
+    assert found.lines[0].startswith("2 nodes, 2 CPUs, 0 GPUs; Python ") and f"all see {tmp_path}" in found.lines[0]
+    assert re.fullmatch(r"train fits: 2 workers, 0\.\d GiB of \d+\.\d each", found.lines[1])
+    assert {row["fault"] for row in found.rows()} == {""}
+    with pytest.raises(InputError, match=r"3 x 1 CPUs are wanted, and the cluster has"):
+        check.check(cluster.url, tmp_path, tmp_path / "spec.yaml", 3, None)
+
+
+def test_a_queued_job_is_paused_resumed_and_goes_on_when_somebody_ends_it(
+    cluster: SmallCluster, home: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLORE_DATABASE", f"sqlite:///{home / 'loglore.db'}")
+    (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
+    values = {"logs": [str(tmp_path / "app.log")], "teacher": {"url": gate.url, "model": "gate"}, "variants": 1}
+    with open_database() as database:
+        job = submit(database, "nlplog", values)
+        with working(cluster, tmp_path):
+            gate.wait_until_asked()
+            requests.pause(database, job.id)
+            until_state(database, job, "paused")
+            assert running(cluster, job) == []
+            requests.resume(database, job.id)
+            gate.wait_until_asked()
+            (left,) = running(cluster, job)
+            # Somebody ends it on the cluster: it is queued again, and goes on.
+            connection.connect(cluster.url).stop_job(left)
+            gate.wait_until_asked()
+            gate.open()
+            done = until_state(database, job, "succeeded", "failed")
+        assert done.state == "succeeded", done.error
+        told = [event.message for event in events.events(database, job.id, limit=1000)]
+        assert sum(line.startswith("submitted: ") for line in told) == 3
+        assert done.report is not None and done.report["teaching"]["accepted"] == 1
+
+
+def running(cluster: SmallCluster, job: Any) -> list[str]:
+    """Ray jobs of a job's run folder that have not ended."""
+    found = connection.connect(cluster.url).list_jobs()
+    mine = [each for each in found if (each.metadata or {}).get(RUN) == job.folder]
+    return [str(each.submission_id) for each in mine if not each.status.is_terminal()]
+
+
+class working:  # noqa: N801  # reads as a statement
+    """A worker of the queue that has the cluster do its jobs."""
+
+    def __init__(self, cluster: SmallCluster, folder: Path) -> None:
+        self.command = [sys.executable, "-c", WORKER, cluster.url, "until-told"]
+        self.log = folder / "worker.log"
+
+    def __enter__(self) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as stream:
+            self.process = subprocess.Popen(self.command, stdout=stream, stderr=stream)
+        return self.process
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
+def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_jsonl(tmp_path / "corpus.jsonl", [{"text": f"{text} {n}"} for n, text in enumerate(TEXTS)])
+    values: dict[str, Any] = {
+        "stage": "cpt", "model": tiny_model, "train": tmp_path / "corpus.jsonl", "general_text": False,
+        "hyperparameters": tmp_path / "h.json",
+    }  # fmt: skip
+    files.write_json(tmp_path / "one.json", HYPERPARAMETERS | {"gradient_accumulation_steps": 6})
+    files.write_json(tmp_path / "h.json", HYPERPARAMETERS)
+    monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0.5")
+    third = cluster.add()
+    place = tmp_path / "run"
+
+    def lose() -> None:
+        until(lambda: any(row["event"] == "checkpoint" for row in files.read_jsonl_log(place / "events.jsonl")))
+        cluster.kill(third)
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    spec = TrainSpec.parse(values | {"nodes": 3}, "test")
+    report = OnRay(cluster.url)("train", spec, RunFolder(place, spec.model_dump(mode="json")))
+    loser.join()
+    (loss,) = report["cluster"]["losses"]
+    assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
+    assert 0 < loss["from_step"] <= loss["after_step"] <= report["steps"]
+    one = RunFolder(tmp_path / "alone", {})
+    run(TrainSpec.parse(values | {"hyperparameters": tmp_path / "one.json"}, "test"), one)
+    told = {row["step"]: row["loss"] for row in files.read_jsonl_log(place / "metrics.jsonl")}
+    expected = {row["step"]: row["loss"] for row in one.metrics()}
+    assert told.keys() == expected.keys()
+    assert [told[step] for step in expected] == pytest.approx(list(expected.values()), abs=1e-5)
+    weights, others = (load_model(folder / "model").state_dict() for folder in (place, one.path))
+    assert all(weights[name].allclose(others[name], rtol=1e-2, atol=1e-3) for name in others)
