@@ -8,15 +8,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loglore import __version__
 from loglore.cli import cluster, data, evaluate, hub, jobs, logs, models, serving, stages, synth
-from loglore.cli.output import AsJson, say
+from loglore.cli.output import AsJson, say, vars_of
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.runs.tuning import tune
+
+if TYPE_CHECKING:
+    from loglore.jobs.plan import Planned
 
 app = typer.Typer(
     help="Teach a language model the lore of your logs, and ask it what went wrong.",
@@ -70,11 +73,7 @@ def run_recipe(
     perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
     found = recipes.shaped(recipes.load(recipe), nodes, gpus_per_node)
     if dry_run:
-        planned = plan.plan(found)
-        if as_json:
-            print(json.dumps([vars(job) for job in planned], indent=2))
-        else:
-            print("\n".join(line for job in planned for line in plan.lines(job)))
+        _show_plan(plan.plan(found), as_json)
         return
     reports = runner.run(found, out or Path("runs") / found.name, say, only, perform)
     if as_json:
@@ -85,6 +84,15 @@ def run_recipe(
             print("\n" + report["summary"])
     if found.next_steps and only is None:
         print("\nNext:\n" + "\n".join(f"  {line}" for line in found.next_steps))
+
+
+def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
+    from loglore.jobs import plan
+
+    if as_json:
+        print(json.dumps([vars_of(job) for job in planned], indent=2))
+    else:
+        print("\n".join(line for job in planned for line in plan.lines(job)))
 
 
 @app.command()
@@ -99,6 +107,7 @@ def quickstart(
 def estimate(
     spec: Annotated[Path, typer.Argument(help="Recipe, or spec file of one training job (YAML).")],
     measure: Annotated[bool, typer.Option("--measure", help="One job: train a few rows and scale the time.")] = False,
+    nodes: Annotated[list[int] | None, typer.Option(min=1, help="A recipe: also on so many nodes. Repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Steps, tokens, memory per GPU, time and cost of training, before anything starts."""
@@ -109,8 +118,10 @@ def estimate(
     if "jobs" in recipes.read_yaml(spec):
         if measure:
             raise InputError("--measure takes the spec file of one training job, not a recipe")
-        run_recipe(spec, dry_run=True, as_json=as_json)
+        _show_plan(plan.plan(recipes.load(spec), nodes or []), as_json)
         return
+    if nodes:
+        raise InputError("--nodes takes a recipe that declares shapes and a measured rate, not the spec of one job")
     with tempfile.TemporaryDirectory(prefix="loglore-estimate-") as folder:
         print("\n".join(plan.forecast_lines(spec, Path(folder), measure)))
 
