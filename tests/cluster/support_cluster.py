@@ -12,10 +12,10 @@ OBJECT_STORE = 100 << 20  # bytes of a node
 
 
 class SmallCluster:
-    """`url`: of its job server. Each node has one CPU."""
+    """`url`: of its job server; `address`: for processes that join it. Each node has one CPU."""
 
     def __init__(self, cluster: Any, url: str) -> None:
-        self.url = url
+        self.url, self.address = url, str(cluster.address)
         self._cluster = cluster
 
     def add(self) -> Any:

@@ -1,6 +1,8 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,11 +22,14 @@ from loglore.cluster.submission import RUN, OnRay
 from loglore.errors import InputError
 from loglore.jobs import recipes, runner
 from loglore.jobs.queue import submit
-from loglore.models.load import load_model
+from loglore.models.load import load_model, load_tokenizer
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.store import events, requests
 from loglore.store.database import open_database
+from loglore.synth import chat
+from loglore.synth.chat import ChatSpec
+from loglore.train import hyperparameters, plan
 from loglore.train.job import TrainSpec, run
 
 pytest.importorskip("ray")
@@ -173,6 +178,54 @@ class working:  # noqa: N801  # reads as a statement
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(60)
+
+
+def test_shards_on_all_nodes_make_the_files_of_one_machine(
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path, repository: Path
+) -> None:
+    texts = [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS * 2)]
+    files.write_jsonl(tmp_path / "corpus.jsonl", texts)
+    files.write_json(tmp_path / "h.json", HYPERPARAMETERS)
+    values = {
+        "stage": "cpt",
+        "model": tiny_model,
+        "train": tmp_path / "corpus.jsonl",
+        "hyperparameters": tmp_path / "h.json",
+    }
+    spec = TrainSpec.parse(values, "test")
+    logs = [repository / "examples" / "logs" / name for name in ("redis.log", "nginx-error.log")]
+    asked = {
+        "logs": logs, "test_chunks": 4, "validation_chunks": 4, "test_rows": 20, "validation_rows": 10,
+        "train_rows": 40, "duplicates": 0.9, "evidence_share": 0.3, "language": "mix",
+    }  # fmt: skip
+    chats = ChatSpec.parse(asked, "test")
+    subprocess.run(
+        [
+            sys.executable,
+            Path(__file__).with_name("support_sharded.py"),
+            tmp_path,
+            spec.model_dump_json(),
+            chats.model_dump_json(),
+        ],
+        check=True,
+        env=os.environ | {"RAY_ADDRESS": cluster.address},
+        timeout=200,
+    )
+    here = RunFolder(tmp_path / "packed-here", {})
+    tokenizer = load_tokenizer(tiny_model)
+    requested = hyperparameters.load(tmp_path / "h.json")
+    plan.build("cpt", spec.train, None, tokenizer, requested, cache=here.path / "packed")
+    chat.run(chats, written := RunFolder(tmp_path / "written-here", {}))
+    assert hashes(tmp_path / "packed-by-all" / "packed") == hashes(here.path / "packed") != {}
+    assert hashes(tmp_path / "written-by-all") == hashes(written.path)
+    assert "train.jsonl" in hashes(written.path) and not (tmp_path / "packed-by-all" / "cluster" / "shards").exists()
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of what a run leaves; logs and specs, which hold times and places, are left out."""
+    logs = ("events.jsonl", "metrics.jsonl", "spec.json")
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in logs and path.suffix != ".lock"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(

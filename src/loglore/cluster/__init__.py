@@ -6,6 +6,7 @@
         └────── log, events, metrics, result ─── run folder, on storage that all nodes see
 
 `connection` finds the cluster and what it has, `wanted` says what a job wants of it, `order` is what both sides read,
-`nodes` asks every node, `training` is Ray Train, `executor` is for the queue's worker, `check` (with `look` there) is
-`loglore cluster check`.
+`nodes` asks every node, `training` is Ray Train, `packing` and `writing` are Ray Data over shards of a large corpus and
+of a synthesis, `executor` is for the queue's worker, `check` (with `look` there) is `loglore cluster check`, `scale`
+computes what more machines would take.
 """

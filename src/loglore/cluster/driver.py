@@ -70,7 +70,27 @@ def _perform(folder: Path, asked: Order) -> dict[str, Any]:
             return train(one, where, asked)
 
         return runner.result_of(asked.kind, spec, context, by_workers)
+    if asked.kind == "synth":
+        from loglore.cluster import writing
+
+        if writing.is_large(spec):
+            return runner.result_of(asked.kind, spec, context, _by_all_nodes)
     return runner.result_of(asked.kind, spec, context, runner.here)
+
+
+def _by_all_nodes(_: str, spec: Any, context: RunFolder) -> dict[str, Any]:
+    import ray
+
+    from loglore.cluster import nodes, writing
+
+    ray.init(logging_level="warning")
+    process.listen()  # Ray has put its own handlers in place of the driver's
+    try:
+        inputs = [path for paths in spec.inputs().values() for path in paths]
+        context.event("nodes asked", nodes=nodes.check(context.path / order.FOLDER, inputs, False))
+        return writing.synth(spec, context)
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Order:
     Attributes:
         kind: of the job.
         spec: its values, paths absolute.
-        workers: processes of a training run, 0 for another kind.
+        workers: processes of a training run; 0 where the driver does the job itself.
         gpus: GPUs of each worker, or of another kind's process.
         cpus: CPUs of the same.
         lease_s: without a pulse for two thirds of it the job saves and ends, for all of it at once.

@@ -62,12 +62,16 @@ class OnRay:
         folder = (context.path / order.FOLDER).absolute()
         end_earlier(self.address, context.path)
         values = absolute(spec).model_dump(mode="json")
+        workers = want.workers
         if kind == "train":
             # The plan of steps is made for as many as there were first, whatever becomes of them.
             earlier = Order.read(folder).spec["nodes"] if (folder / order.ORDER).exists() else None
-            values |= {"nodes": earlier or want.workers, "processes": 1}
-        Order(kind, values, want.workers, want.gpus, want.cpus, self.lease_s, order.home()).write(folder)
-        job = _submit(client, folder, want.workers, want.gpus, want.cpus)
+            planned = earlier or workers
+            values |= {"nodes": planned, "processes": 1}
+            # One process needs no others to be started for it: it works in the driver.
+            workers = 0 if planned == workers == 1 else workers
+        Order(kind, values, workers, want.gpus, want.cpus, self.lease_s, order.home()).write(folder)
+        job = _submit(client, folder, workers, want.gpus, want.cpus)
         context.event("submitted", cluster=self.address, ray_job=job, workers=want.workers, gpus=want.gpus)
         return _Waiting(client, self.address, job, folder).result()
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from loglore.cluster import nodes, order
+from loglore.cluster import nodes, order, packing
 from loglore.cluster.order import Order
 from loglore.errors import JobError
 from loglore.jobs import process
@@ -50,6 +50,8 @@ def train(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
         inputs = [path for paths in spec.inputs().values() for path in paths]
         context.event("nodes asked", nodes=nodes.check(folder, inputs, asked.gpus > 0))
         with _stopping(folder):
+            if packing.pack(spec, context) is not None:
+                context.event("packed", by="all nodes")
             return _until_done(spec, context, asked)
     finally:
         ray.shutdown()
