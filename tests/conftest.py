@@ -1,5 +1,6 @@
 """What tests of several rooms share, made once a test run: a tiny random Llama, a PostgreSQL server, an S3 server."""
 
+import gc
 import os
 import secrets
 import tempfile
@@ -39,6 +40,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder: Llama, 2 layers, width 64, 512 tokens, random weights in float32."""
     folder = tmp_path_factory.mktemp("tiny-llama")
     build_llama(folder, hidden=64, heads=4, positions=1024)
+    # Accelerate collects garbage in every training; torch and transformers, imported by now, are none.
+    gc.freeze()
     return folder
 
 

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = """
 mount -t tmpfs -o size=$SMALL tmpfs "$DISK"
 if [ -n "$FILL_AT" ]; then
-  { until [ -e "$DISK/$FILL_AT" ] || [ -e first.code ]; do :; done; cat /dev/zero >"$DISK/filler"; } 2>filler.err &
+  {
+    until [ -e "$DISK/$FILL_AT" ] || [ -e first.code ]; do sleep 0.01; done
+    cat /dev/zero >"$DISK/filler"
+  } 2>filler.err &
 fi
 "$@" >first.out 2>first.err; echo $? >first.code
 find "$DISK" -name 'model.safetensors' -size 0 >empty.txt

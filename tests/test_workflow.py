@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def test_killed_in_synthesis_pretraining_and_fine_tuning_it_ends_in_the_same_bit
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         while not (run / sign).exists():
             assert process.poll() is None, f"it ended before {sign} was there"
+            time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)

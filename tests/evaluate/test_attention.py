@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from loglore.evaluate.attention import BLOCK, NAME, attend, fast_attention
+from loglore.evaluate.attention import NAME, attend, fast_attention
+from loglore.models.attention import BLOCK
 from loglore.models.load import load_model
 
 LAYER: Any = SimpleNamespace(num_key_value_groups=3, is_causal=True)
@@ -31,14 +32,13 @@ def test_a_prompt_sees_itself_and_what_was_read_before_but_nothing_later(
     torch.testing.assert_close(found, truth.transpose(1, 2), atol=1e-5, rtol=1e-5)
 
 
-def test_one_token_a_row_does_not_see_the_padding() -> None:
+def test_one_token_a_row_sees_neither_the_padding_nor_the_room() -> None:
     query, key, value = drawn(3, 6, 1, 16), drawn(3, 2, 40, 16), drawn(3, 2, 40, 16)
-    # A mask that is longer than what is there so far, as a batch has it.
-    mask = torch.zeros(3, 1, 1, 64)
-    mask[1, ..., :7] = torch.finfo(torch.float32).min
+    mask = torch.zeros(3, 1, 1, 40)
+    mask[1, ..., :7] = mask[..., 33:] = torch.finfo(torch.float32).min
     found, _ = attend(LAYER, query, key, value, mask)
     for row, first in ((0, 0), (1, 7), (2, 0)):
-        parts = query[row : row + 1], key[row : row + 1, :, first:], value[row : row + 1, :, first:]
+        parts = query[row : row + 1], key[row : row + 1, :, first:33], value[row : row + 1, :, first:33]
         truth = scaled_dot_product_attention(*parts, enable_gqa=True)
         torch.testing.assert_close(found[row : row + 1], truth.transpose(1, 2), atol=1e-5, rtol=1e-5)
 

@@ -42,6 +42,19 @@ def test_a_batch_answers_each_prompt_as_if_alone(model: Any) -> None:
     assert {answer.finish for answer in answers} == {"length"}
 
 
+@pytest.mark.parametrize("room", [1, 5])
+def test_buffers_that_grow_change_no_answer(model: Any, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    from loglore.evaluate import decode
+
+    monkeypatch.setattr(decode, "ROOM", room)
+    # A token that one row says early: rows leave between the growths.
+    stop = {reference(model, PROMPTS[0], 12, set())[3]}
+    found = decode.answer_batch(model, PROMPTS, 12, stop)
+    assert [answer.tokens for answer in found] == [
+        [token for token in reference(model, prompt, 12, stop) if token not in stop] for prompt in PROMPTS
+    ]
+
+
 def test_rows_that_stop_leave_the_others_alone(model: Any) -> None:
     from loglore.evaluate.decode import answer_batch
 

@@ -20,8 +20,10 @@ CODE = """
 import sys
 from loglore.jobs.work import work
 from loglore.jobs.worker import Patience
-times = dict(look_s=0.05, beat_s=0.2, retry_s=0.1) | dict(lost_s=float(sys.argv[1]))
-work(gpus=int(sys.argv[2]), slots=int(sys.argv[3]), until_idle=bool(int(sys.argv[4])), patience=Patience(**times))
+from loglore.store import database
+database.BUSY_TIMEOUT_S = 1.0
+patience = Patience(look_s=0.05, beat_s=0.2, retry_s=float(sys.argv[5]), lost_s=float(sys.argv[1]))
+work(gpus=int(sys.argv[2]), slots=int(sys.argv[3]), until_idle=bool(int(sys.argv[4])), patience=patience)
 """
 TIMEOUT_S = 120.0
 
@@ -29,9 +31,9 @@ TIMEOUT_S = 120.0
 class WorkerProcess:
     """A worker; `said` is what it printed to standard error so far."""
 
-    def __init__(self, log: Path, lost_s: float, gpus: int, slots: int, until_idle: bool) -> None:
+    def __init__(self, log: Path, lost_s: float, gpus: int, slots: int, until_idle: bool, retry_s: float) -> None:
         self.log = log
-        arguments = [str(lost_s), str(gpus), str(slots), str(int(until_idle))]
+        arguments = [str(lost_s), str(gpus), str(slots), str(int(until_idle)), str(retry_s)]
         with log.open("ab") as stream:
             self.process = subprocess.Popen([sys.executable, "-c", CODE, *arguments], stdout=stream, stderr=stream)
 
@@ -49,10 +51,15 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def worker(
-    folder: Path, lost_s: float = 60, gpus: int = 0, slots: int = 1, until_idle: bool = False
+    folder: Path,
+    lost_s: float = 60,
+    gpus: int = 0,
+    slots: int = 1,
+    until_idle: bool = False,
+    retry_s: float = 0.1,
 ) -> Iterator[WorkerProcess]:
     """A running worker; it and all that it started are killed at the end."""
-    started = WorkerProcess(folder / f"worker-{time.monotonic_ns()}.log", lost_s, gpus, slots, until_idle)
+    started = WorkerProcess(folder / f"worker-{time.monotonic_ns()}.log", lost_s, gpus, slots, until_idle, retry_s)
     try:
         yield started
     finally:

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -188,12 +188,15 @@ def test_a_worker_that_is_gone_loses_its_job(database: Database, short: dict[str
     assert messages(database, job)[2:4] == ["job queued: worker w was lost", "job started by worker v, attempt 2 of 3"]
 
 
-def test_a_clock_that_goes_back_keeps_no_job_waiting(database: Database, short: dict[str, Any]) -> None:
+@pytest.mark.parametrize("end", ["again", "stopped"])
+def test_what_may_wait_waits_and_a_clock_that_goes_back_makes_it_wait_no_longer(
+    database: Database, short: dict[str, Any], end: Literal["again", "stopped"]
+) -> None:
     submit(database, "prepare", short)
     now = time.time()
     claim = claims.claim(database, "w", 0, 0, now)
     assert claim is not None
-    claims.end(database, claim, Outcome("again", code="crashed", message="", not_before=now + 30), now)
+    claims.end(database, claim, Outcome(end, message="", not_before=now + 30), now)
     assert claims.claim(database, "w", 0, 0, now + 29) is None
     assert claims.claim(database, "w", 0, 0, now - 86400) is not None
 

@@ -162,7 +162,8 @@ def test_two_processes_in_one_folder_are_refused(database: Database, short: dict
     job = submit(database, "prepare", short)
     home = queue.home_of(job.id)
     home.mkdir(parents=True)
-    with worker(tmp_path), (home / ".lock").open("w") as stream:
+    # The note stands until the next try: long enough to be read.
+    with worker(tmp_path, retry_s=1.0), (home / ".lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         until(lambda: "another run is working in this folder" in jobs.find(database, job.id).note)
         fcntl.flock(stream, fcntl.LOCK_UN)

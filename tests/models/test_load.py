@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -70,13 +71,36 @@ def test_import_of_a_folder(tiny_model: Path, tmp_path: Path) -> None:
     assert torch.equal(imported.get_input_embeddings().weight, load_model(tiny_model).get_input_embeddings().weight)
 
 
-@pytest.mark.model
-def test_embedded_model_is_imported_from_its_gguf_and_speaks_english(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model, imported; a reader of its GGUF was built once for that."""
     assert embedded_gguf().suffix == ".gguf"
-    run(ImportSpec(model=EMBEDDED), RunFolder(tmp_path, {}))
-    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    folder = tmp_path_factory.mktemp("embedded")
+    with pytest.MonkeyPatch.context() as patch:
+        built = counted(patch)
+        run(ImportSpec(model=EMBEDDED), RunFolder(folder, {}))
+    assert built == [str(embedded_gguf())]
+    return folder / "model"
+
+
+def counted(patch: pytest.MonkeyPatch) -> list[str]:
+    """Files that `gguf.GGUFReader` is built over from now on."""
+    built: list[str] = []
+    original = gguf.GGUFReader.__init__
+
+    def noting(self: gguf.GGUFReader, path: str, *more: object) -> None:
+        built.append(str(path))
+        original(self, path, *more)
+
+    patch.setattr(gguf.GGUFReader, "__init__", noting)
+    return built
+
+
+@pytest.mark.model
+def test_embedded_model_is_imported_from_its_gguf_and_speaks_english(imported: Path) -> None:
+    config = json.loads((imported / "config.json").read_text())
     assert config["model_type"] == "llama" and "quantization_config" not in config
-    model, tokenizer = load_model(tmp_path / "model", "bfloat16"), load_tokenizer(tmp_path / "model")
+    model, tokenizer = load_model(imported, "bfloat16"), load_tokenizer(imported)
     assert general_text_perplexity(model, tokenizer, tokens=1024).perplexity < 30
     prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": "What is the capital of France?"}], return_tensors="pt", add_generation_prompt=True
@@ -86,9 +110,8 @@ def test_embedded_model_is_imported_from_its_gguf_and_speaks_english(tmp_path: P
 
 
 @pytest.mark.model
-def test_embedded_tokenizer_splits_digits_as_the_model_was_trained(tmp_path: Path) -> None:
-    run(ImportSpec(model=EMBEDDED), RunFolder(tmp_path, {}))
-    for place in (embedded_gguf(), tmp_path / "model"):
+def test_embedded_tokenizer_splits_digits_as_the_model_was_trained(imported: Path) -> None:
+    for place in (embedded_gguf(), imported):
         tokenizer = load_tokenizer(place)
         # By the definition of SmolLM's pre-tokenizer: every digit is a token of its own.
         for text in ("Jan  3", "pid 1702", "\t\t44", "port 40022"):

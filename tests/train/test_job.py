@@ -2,14 +2,14 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
+import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support_forked import forked
 from support_tiny import TEXTS
 
 from loglore.data.files import read_rows
@@ -133,15 +133,10 @@ def test_packing_into_longer_rows_changes_no_loss(tmp_path: Path, tiny_model: Pa
     assert found[0] == pytest.approx(found[1], abs=1e-4)
 
 
-TRAIN = """
-import json, os, sys
-from pathlib import Path
-from loglore.runs.folder import RunFolder
-from loglore.train import job
-os.environ["LOGLORE_CHECKPOINT_SECONDS"] = "0"
-folder = Path(sys.argv[1])
-job.run(job.TrainSpec.parse(json.loads(sys.argv[2]), "test"), RunFolder(folder, {}))
-"""
+def train(folder: Path, asked: str) -> None:
+    """What a killed process runs: a checkpoint after every step."""
+    os.environ["LOGLORE_CHECKPOINT_SECONDS"] = "0"
+    run(TrainSpec.parse(json.loads(asked), "test"), RunFolder(folder, {}))
 
 
 @pytest.mark.parametrize(("stage", "training_type"), [("cpt", "full"), ("sft", "lora")])
@@ -153,16 +148,15 @@ def test_killed_training_ends_in_the_same_bits(
         tmp_path, stage, tiny_model, rows, training_type=training_type, batch_size=1, mixed_precision="bf16",
         lora_dropout=0.1, eval_strategy="steps", eval_steps=3, max_sequence_length=128,
     )  # fmt: skip
-    command = [sys.executable, "-c", TRAIN]
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    subprocess.run([*command, str(straight), asked.model_dump_json()], check=True, timeout=200)
+    _to_the_end(straight, asked)
     for stop_at in (2, 5):
-        process = subprocess.Popen([*command, str(killed), asked.model_dump_json()])
+        process = forked(train, killed, asked.model_dump_json())
         _wait_for_step(process, killed, stop_at)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert not (killed / "model").exists()
-    subprocess.run([*command, str(killed), asked.model_dump_json()], check=True, timeout=200)
+    _to_the_end(killed, asked)
     assert losses(killed) == losses(straight)
     assert losses(killed, "eval_loss") == losses(straight, "eval_loss")
     bits = [load_file(folder / "model" / "model.safetensors") for folder in (straight, killed)]
@@ -171,11 +165,18 @@ def test_killed_training_ends_in_the_same_bits(
         assert fingerprint.of_path(straight / "adapter") == fingerprint.of_path(killed / "adapter")
 
 
-def _wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
+def _to_the_end(folder: Path, asked: TrainSpec) -> None:
+    process = forked(train, folder, asked.model_dump_json())
+    process.join(200)
+    assert process.exitcode == 0
+
+
+def _wait_for_step(process: BaseProcess, folder: Path, step: int) -> None:
     """Wait until the run has written the metrics of `step`."""
     metrics = folder / "metrics.jsonl"
     while not any(row["step"] >= step and "loss" in row for row in files.read_jsonl_log(metrics)):
-        assert process.poll() is None, "the run ended before it could be killed"
+        assert process.is_alive(), "the run ended before it could be killed"
+        time.sleep(0.01)
 
 
 def test_torn_checkpoints_are_not_taken_for_whole_ones(tmp_path: Path) -> None:

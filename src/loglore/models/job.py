@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from loglore.errors import InputError
+from loglore.models.gguf_reading import one_reading
 from loglore.models.load import DTYPES, load_model, load_tokenizer, save_model
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
@@ -38,7 +39,7 @@ def run(spec: ImportSpec, context: RunFolder) -> dict[str, Any]:
     if spec.dtype not in DTYPES:
         raise InputError(f"`dtype`: expected one of {', '.join(DTYPES)}, got {spec.dtype!r}")
     source = embedded_gguf() if spec.model == EMBEDDED else Path(spec.model)
-    with context.progress(f"import {source.name}", 3, "steps") as tick:
+    with context.progress(f"import {source.name}", 3, "steps") as tick, one_reading():
         model = load_model(source, dtype=spec.dtype)
         tick(note="model loaded")
         tokenizer = load_tokenizer(source)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loglore.errors import InputError
+from loglore.models.gguf_reading import one_reading
 from loglore.models.header import read_header
 from loglore.runs.files import read_json
 
@@ -140,8 +141,9 @@ def load_tokenizer(path: Path) -> "PreTrainedTokenizerBase":
     """
     from transformers import AutoTokenizer
 
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(**_source(path), local_files_only=True)
+    source = _source(path)
+    with quiet(), one_reading() if "gguf_file" in source else contextlib.nullcontext():
+        tokenizer = AutoTokenizer.from_pretrained(**source, local_files_only=True)
     if path.suffix == ".gguf":
         _restore_pre_tokenizer(tokenizer, path)
     return tokenizer
@@ -205,7 +207,7 @@ def _load_gguf(source: dict[str, Any], attention: str) -> "PreTrainedModel":
     """
     from transformers import AutoModelForCausalLM, GgufConfig
 
-    with quiet():
+    with quiet(), one_reading():
         model = AutoModelForCausalLM.from_pretrained(
             **source,
             quantization_config=GgufConfig(gguf_file=source["gguf_file"], dequantize=True),

@@ -184,7 +184,11 @@ def _end(connection: sa.Connection, where: sa.Update, number: int, outcome: Outc
         values |= {"state": sa.case(*wish, exhausted, else_="queued"), "not_before": outcome.not_before}
     else:
         other = "queued" if outcome.end == "stopped" else "paused"
-        values |= {"state": sa.case(*wish, else_=other), "attempts": JOBS.c.attempts - 1}
+        values |= {
+            "state": sa.case(*wish, else_=other),
+            "attempts": JOBS.c.attempts - 1,
+            "not_before": outcome.not_before,
+        }
     state: State | None = connection.execute(where.values(values).returning(JOBS.c.state)).scalar()
     if state is None:
         return None
