@@ -3,10 +3,13 @@
 import contextlib
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 OBJECT_STORE = 100 << 20  # bytes of a node
 
@@ -20,6 +23,40 @@ class SmallCluster:
 
     def add(self) -> Any:
         return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
+
+    @contextlib.contextmanager
+    def apart(self, hidden: Path) -> Iterator[bool]:
+        """A node more, started by `ray start` in a mount namespace where a folder is empty; False where none may be.
+
+        A real process of its own, as on another machine without the shared storage.
+        """
+        ray = Path(sys.executable).with_name("ray")
+        start = [
+            str(ray), "start", "--address", self.address, "--num-cpus", "1", "--num-gpus", "0", "--block",
+            "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats",
+        ]  # fmt: skip
+        inside = f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"
+        allowed = subprocess.run(
+            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(hidden)], capture_output=True, check=False
+        )
+        if allowed.returncode:
+            yield False
+            return
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", inside],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield True
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            process.wait(60)
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
 
     def kill(self, node: Any) -> None:
         self._cluster.remove_node(node, allow_graceful=False)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from support_cluster import SmallCluster, free_port, small_cluster
 from support_gate import Gate
@@ -29,6 +30,7 @@ from loglore.store import events, requests
 from loglore.store.database import open_database
 from loglore.synth import chat
 from loglore.synth.chat import ChatSpec
+from loglore.synth.nlplog import NlplogSpec
 from loglore.train import hyperparameters, plan
 from loglore.train.job import TrainSpec, run
 
@@ -39,6 +41,17 @@ HYPERPARAMETERS = {
     "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no",
     "lr_warmup_ratio": 0.0, "eval_strategy": "no", "lora_dropout": 0.0, "max_grad_norm": 0.5,
 }  # fmt: skip
+WAITING = """
+import json, sys
+from pathlib import Path
+from loglore.cluster.submission import OnRay
+from loglore.jobs import runner
+from loglore.runs.folder import RunFolder
+from loglore.synth.nlplog import NlplogSpec
+spec = NlplogSpec.parse(json.loads(sys.argv[3]), "test")
+context = RunFolder(Path(sys.argv[2]), spec.model_dump(mode="json"))
+runner.result_of("nlplog", spec, context, OnRay(sys.argv[1], lease_s=6))
+"""
 WORKER = """
 import sys
 from loglore.jobs.work import work
@@ -178,6 +191,73 @@ class working:  # noqa: N801  # reads as a statement
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(60)
+
+
+def test_whoever_dies_the_same_command_goes_on(cluster: SmallCluster, gate: Gate, tmp_path: Path) -> None:
+    (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
+    spec = NlplogSpec(logs=[tmp_path / "app.log"], teacher=[{"url": gate.url, "model": "gate"}], variants=1)
+    place = tmp_path / "run"
+    command = [sys.executable, "-c", WAITING, cluster.url, str(place), spec.model_dump_json()]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE)
+    gate.wait_until_asked()
+    (driver,) = drivers(place)
+    waiting.kill()
+    waiting.communicate()
+    driver.wait(60)  # nobody waits for it any more
+    again = subprocess.Popen(command, stderr=subprocess.PIPE)
+    gate.wait_until_asked()
+    (driver,) = drivers(place)
+    driver.kill()
+    assert re.search(r"JobError: Ray job loglore-\w+-\w+ ended without a result: .+; the same command", said(again))
+    # A third attempt begins while the second runs: that one is ended first.
+    second = subprocess.Popen(command, stderr=subprocess.PIPE)
+    gate.wait_until_asked()
+    (older,) = drivers(place)
+    third = subprocess.Popen(command, stderr=subprocess.PIPE)
+    older.wait(60)
+    assert "StoppedError" in said(second)
+    gate.wait_until_asked()
+    gate.open()
+    assert said(third).strip() == ""
+    assert files.read_json(place / "result.json")["teaching"]["accepted"] == 1
+
+
+def said(process: "subprocess.Popen[bytes]") -> str:
+    """The last line that a process wrote to standard error before it ended."""
+    _, text = process.communicate(timeout=120)
+    return (text.decode().strip().splitlines() or [""])[-1]
+
+
+def drivers(run_folder: Path) -> list[psutil.Process]:
+    """Processes of the cluster that work in a run folder."""
+    mine = ["-m", "loglore.cluster.driver", str(run_folder / order.FOLDER)]
+    return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:4] == mine]
+
+
+def test_storage_that_a_node_does_not_see_is_refused_before_the_start(
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path
+) -> None:
+    place = tmp_path / "shared"
+    place.mkdir()
+    files.write_jsonl(place / "corpus.jsonl", [{"text": text} for text in TEXTS])
+    files.write_json(place / "h.json", HYPERPARAMETERS)
+    values = {
+        "stage": "cpt", "model": tiny_model, "train": place / "corpus.jsonl", "hyperparameters": place / "h.json",
+        "nodes": 3,
+    }  # fmt: skip
+    spec = TrainSpec.parse(values, "test")
+    with cluster.apart(place) as joined:
+        if not joined:
+            pytest.skip("mounting is not permitted here")
+        until(lambda: len(connection.nodes_of(cluster.url)) == 3)
+        with pytest.raises(InputError, match=r"^storage is not shared: node .+ does not see .+/shared/run"):
+            OnRay(cluster.url)("train", spec, RunFolder(place / "run", spec.model_dump(mode="json")))
+        with pytest.raises(InputError, match=r"^storage is not shared: node .+ does not see .+/shared"):
+            check.check(cluster.url, place, None, None, None)
+        # The run folder is seen, the rows are not.
+        with pytest.raises(InputError, match=r"^.+/corpus\.jsonl is not on node .+: put it where all nodes see it"):
+            OnRay(cluster.url)("train", spec, RunFolder(tmp_path / "run", spec.model_dump(mode="json")))
+    until(lambda: len(connection.nodes_of(cluster.url)) == 2)
 
 
 def test_shards_on_all_nodes_make_the_files_of_one_machine(

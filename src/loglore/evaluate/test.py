@@ -46,9 +46,9 @@ class TestSpec(Spec):
 
     model: folder or GGUF file, run in this process; endpoint: instead, an OpenAI-compatible URL. replicas: further URLs
     that serve the same model; each takes the next question when it is free, so that they share the rows. adapter: LoRA
-    adapter, merged in memory for the job. dataset: chat rows with the truth as answers, or a folder of splits, of which only the
-    file of `split` is read. turns: score `all` assistant turns or the `last`. suite: `own` rows as they are, or `logs`:
-    the five log tasks, recognised by their instructions. tasks, rows_per_task: which rows of it.
+    adapter, merged in memory for the job. dataset: chat rows with the truth as answers, or a folder of splits, of which
+    only the file of `split` is read. turns: score `all` assistant turns or the `last`. suite: `own` rows as they are,
+    or `logs`: the five log tasks, recognised by their instructions. tasks, rows_per_task: which rows of it.
     max_new_tokens: longest answer. temperature: 0 is greedy. top_p: share of probability sampled from. stop: texts that
     end an answer. system: system message instead of the rows' own. batch_size: rows answered together; more is faster
     and takes more memory. threads: of the CPU; 0 for the settings' or the library's choice. general_text: also measure
