@@ -113,6 +113,7 @@ def test_bad_input_is_one_line(cluster: SmallCluster, tmp_path: Path, monkeypatc
     assert done.returncode == 1
     assert re.fullmatch(rf"loglore: no Ray cluster answers at {nowhere}: .+\n", done.stderr)
     assert "--address is of a cluster: add --executor ray" in loglore("worker", "--address", nowhere).stderr
+    assert loglore("worker", "--executor", "ray", "--address", nowhere).stderr == done.stderr
     damaged = recipe(tmp_path, "name: one\njobs:\n  a: {kind: prepare, rows: bad.jsonl, validation_share: 0}\n")
     (tmp_path / "bad.jsonl").write_text('{"text": \n')
     with pytest.raises(InputError, match=r"bad\.jsonl"):

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from loglore.cluster.submission import LEASE_S, end_earlier
-from loglore.errors import JobError
+from loglore.errors import InputError, JobError
 from loglore.jobs import family
 from loglore.jobs.executor import Assignment
 from loglore.jobs.local import LocalAttempt
+
+KILL_S = 10.0  # Ray kills what has not ended 3 s after it was told to; the worker's other jobs wait meanwhile
 
 
 class RayAttempt(LocalAttempt):
@@ -25,8 +27,8 @@ class RayAttempt(LocalAttempt):
     def kill(self) -> None:
         """End both at once; without an answer from the cluster, the job there ends for want of pulses."""
         super().kill()
-        with contextlib.suppress(JobError):
-            end_earlier(self._address, self._run)
+        with contextlib.suppress(InputError, JobError):
+            end_earlier(self._address, self._run, KILL_S)
 
 
 @dataclass(frozen=True)

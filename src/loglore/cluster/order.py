@@ -9,6 +9,7 @@ outcome.json   how it ended: status (`jobs.executor`), message, result
 """
 
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -64,9 +65,9 @@ class Order:
             (folder / old).unlink(missing_ok=True)
         keys = {name: value for name, value in os.environ.items() if name.startswith(KEY)}
         if keys:
-            (folder / KEYS).touch(mode=0o600)
-            files.write_json(folder / KEYS, keys)
-            (folder / KEYS).chmod(0o600)
+            private = os.open(folder / KEYS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(private, "w", encoding="utf-8") as stream:
+                json.dump(keys, stream)
         files.write_json(folder / ORDER, asdict(self))
 
     @classmethod

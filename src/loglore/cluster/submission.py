@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 LOOK_S = 0.5
+BEAT_S = 1.5
 LEASE_S = 45.0
 SILENT_S = 30.0  # without an answer of the cluster, a job is given up
 SAVE_S = 120.0  # for a job that was told to stop
@@ -156,10 +157,11 @@ class _Waiting:
         return self._judged()
 
     def _until_ended(self, enough: Callable[[], bool]) -> None:
-        answered = time.monotonic()
+        answered, beaten = time.monotonic(), 0.0
         while not enough():
-            self._beats += 1
-            files.write_text(self.folder / order.PULSE, str(self._beats))
+            if time.monotonic() - beaten > BEAT_S:
+                self._beats, beaten = self._beats + 1, time.monotonic()
+                files.write_text(self.folder / order.PULSE, str(self._beats))
             try:
                 with connection.answering(self.address):
                     ended = self.client.get_job_status(self.job).is_terminal()
