@@ -151,10 +151,8 @@ class House:
 
     def _of(self, model: str, opening: str = "") -> Supervised:
         replicas = [each for each in self.open() if model in each.plan.models]
-        if len(replicas) > 1:
-            return self._routes.choose(model, opening, replicas)
-        for each in replicas:
-            return each
+        if replicas:
+            return self._routes.choose(model, opening, replicas) if len(replicas) > 1 else replicas[0]
         for each in reversed(self.all):
             if model in each.plan.models:
                 return each
