@@ -68,7 +68,7 @@ class InProcess:
 def by_endpoint(target: Target, asked: list[Question], decoding: generate.Decoding) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        found = asking.ask(target, asked, decoding, RunFolder(Path(folder), {}))
+        found = asking.ask([target], asked, decoding, RunFolder(Path(folder), {}))
         seconds = time.perf_counter() - start
     return sum(output.tokens for output in found.outputs if output), seconds
 

@@ -25,6 +25,8 @@ class Settings:
     private_endpoints: whether stored connections may lead to loopback and private addresses
         (`LOGLORE_PRIVATE_ENDPOINTS`, 0 or 1); 0 by default, as callers of an API could reach inner machines that way.
     secret_key: what secrets in the database are sealed with (`LOGLORE_SECRET_KEY`); None: a file of `home` has it.
+    checkpoint_s: seconds of training between two checkpoints that a killed run goes on from
+        (`LOGLORE_CHECKPOINT_SECONDS`).
     vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
@@ -38,6 +40,7 @@ class Settings:
     private_endpoints: bool
     secret_key: str | None = field(repr=False)
     vllm: str
+    checkpoint_s: float
 
 
 def load() -> Settings:
@@ -59,21 +62,22 @@ def load() -> Settings:
         threads=int(threads),
         endpoint_key=os.environ.get("LOGLORE_ENDPOINT_KEY") or None,
         database=os.environ.get("LOGLORE_DATABASE") or f"sqlite:///{(folder / 'loglore.db').absolute()}",
-        gpu_hour_dollars=_dollars("LOGLORE_GPU_HOUR_DOLLARS", str(GPU_HOUR_DOLLARS)),
-        budget=_dollars(BUDGET, os.environ[BUDGET]) if os.environ.get(BUDGET) else None,
+        gpu_hour_dollars=_number("LOGLORE_GPU_HOUR_DOLLARS", str(GPU_HOUR_DOLLARS), "dollars"),
+        budget=_number(BUDGET, os.environ[BUDGET], "dollars") if os.environ.get(BUDGET) else None,
         storage=os.environ.get("LOGLORE_STORAGE") or str(folder / "storage"),
         private_endpoints=private == "1",
         secret_key=os.environ.get("LOGLORE_SECRET_KEY") or None,
         vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
+        checkpoint_s=_number("LOGLORE_CHECKPOINT_SECONDS", "90", "seconds"),
     )
 
 
-def _dollars(name: str, default: str) -> float:
+def _number(name: str, default: str, unit: str) -> float:
     text = os.environ.get(name) or default
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value < math.inf:
-        raise InputError(f"{name}={text!r}: expected dollars, 0 or more")
+        raise InputError(f"{name}={text!r}: expected {unit}, 0 or more")
     return value

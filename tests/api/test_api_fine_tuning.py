@@ -9,8 +9,9 @@ import openai
 import pytest
 from support_studio import Served
 
-from loglore.api.fine_tuning_objects import CreateJob, requested
+from loglore.api.fine_tuning_objects import CreateJob, requested, spec
 from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.job import TrainSpec
 
 # One client: each makes a TLS context of its own, which takes longer than a request.
 HTTP = httpx2.Client(timeout=60)
@@ -57,6 +58,12 @@ def test_openais_names_are_ours_by_another_name() -> None:
     assert requested(wish(given)) == {"epochs": 4, "learning_rate": 2 * default, "pref_beta": 0.3}
     assert requested(wish({"epochs": 2}, seed=5)) == {"epochs": 2, "seed": 5}
     assert requested(wish(dict.fromkeys(given, "auto"))) == {}
+
+
+def test_nodes_and_processes_are_the_jobs() -> None:
+    values = spec(wish({}, nodes=2, processes=8), "m", "rows.jsonl", None, "h.json")
+    assert (values["nodes"], values["processes"]) == (2, 8)
+    assert TrainSpec.parse(values | {"stage": "cpt"}, "test").nodes == 2
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,29 @@ def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return psutil.Process(process.pid).children()
 
 
+def test_follow_ups_stay_on_the_replica_that_has_their_log(tiny_gguf: Path, tmp_path: Path) -> None:
+    with serving(tmp_path, str(tiny_gguf), "--replicas", "2", "--context", "512") as (url, process):
+        assert len(children(process)) == 2
+        (card,) = httpx2.get(f"{url}/v1/models").json()["data"]
+
+        def ask(*turns: str) -> dict[str, Any]:
+            roles = ("user", "assistant")
+            messages = [{"role": roles[number % 2], "content": text} for number, text in enumerate(turns)]
+            body = {"model": card["id"], "messages": messages, "max_tokens": 3, "temperature": 0}
+            return dict(httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=60).json())
+
+        logs = ["disk full " * 20, "link down " * 20]
+        answers = [ask(log)["choices"][0]["message"]["content"] for log in logs]
+        told = [ask(log, said, "Why?")["usage"] for log, said in zip(logs, answers, strict=True) for _ in range(2)]
+        assert all(usage["prompt_tokens_details"]["cached_tokens"] > 20 for usage in told)
+        rows = httpx2.get(f"{url}/v1/studio/sessions").json()["data"]
+        assert [len(rows), *{row["models"][0] for row in rows}] == [2, card["id"]]
+        metrics = httpx2.get(f"{url}/metrics").text
+        assert metrics.count("loglore_session_ready{") == 1
+    history = json.loads(loglore(tmp_path, "sessions", "list", "--all", "--json").stdout)
+    assert [row["interactions"] for row in history] == [3, 3]
+
+
 @pytest.mark.model
 def test_the_official_client_passes_the_script(repository: Path, tmp_path: Path) -> None:
     sys.path.insert(0, str(repository / "bench"))

@@ -70,6 +70,16 @@ def test_every_turn_is_asked_with_the_true_history_and_scored(serve: Serve, data
     assert server.storm.most_at_once <= 4
 
 
+def test_replicas_share_the_rows_and_score_as_one(serve: Serve, dataset: Path, tmp_path: Path) -> None:
+    first, second = serve(latency=0.02), serve(latency=0.02)
+    asked = {"target": {"concurrency": 1}, "replicas": [second.url]}
+    shared = job.run(spec_of(first, dataset, **asked), RunFolder(tmp_path / "shared", {}))
+    answers = [server.storm.stats()["answers"] for server in (first, second)]
+    assert sum(answers) == 14 and min(answers) >= 3
+    alone = job.run(spec_of(first, dataset), RunFolder(tmp_path / "alone", {}))
+    assert shared["scores"] == alone["scores"]
+
+
 def test_sampling_parameters_reach_the_endpoint_and_the_signature(serve: Serve, dataset: Path, tmp_path: Path) -> None:
     server = serve()
     server.storm.keep_bodies = True
@@ -203,6 +213,11 @@ def test_options_are_honoured_or_refused(changes: dict[str, Any], message: str, 
     values = {"endpoint": {"url": "http://127.0.0.1:1/v1", "model": "m"}, "dataset": str(dataset)}
     with pytest.raises(InputError, match=message):
         job.TestSpec.parse(values | changes, "spec.yaml")
+
+
+def test_replicas_need_an_endpoint(dataset: Path) -> None:
+    with pytest.raises(InputError, match="`replicas` are further URLs of an `endpoint`"):
+        job.TestSpec.parse({"model": "m", "dataset": str(dataset), "replicas": ["http://127.0.0.1:1/v1"]}, "spec.yaml")
 
 
 def test_a_wrong_endpoint_is_one_line(serve: Serve, dataset: Path, tmp_path: Path) -> None:

@@ -181,6 +181,14 @@ def test_faults_of_workers_reach_the_caller(tmp_path: Path, tiny_model: Path) ->
         run(spec(tmp_path, tiny_model, bad, processes=2), RunFolder(tmp_path / "run", {}))
 
 
+def test_several_machines_are_a_clusters_to_give(tmp_path: Path, tiny_model: Path, rows: Path) -> None:
+    asked = spec(tmp_path, tiny_model, rows).model_copy(update={"nodes": 2})
+    with pytest.raises(
+        InputError, match=r"`nodes`: 2 machines are a Ray cluster's to give: run it with --executor ray"
+    ):
+        run(asked, RunFolder(tmp_path / "run", {}))
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_configuration_says_what_was_asked(stage: int) -> None:
     asked = hyperparameters.load({**BASE, "distributed_backend": "deepspeed", "zero_stage": stage})

@@ -1,6 +1,7 @@
 """Training on a tiny random Llama: exact losses, and the same result bit for bit after being killed."""
 
 import json
+import os
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_packing_into_longer_rows_changes_no_loss(tmp_path: Path, tiny_model: Pa
 
 def train(folder: Path, asked: str) -> None:
     """What a killed process runs: a checkpoint after every step."""
-    trainer.RECOVERY_EVERY_S = 0.0
+    os.environ["LOGLORE_CHECKPOINT_SECONDS"] = "0"
     run(TrainSpec.parse(json.loads(asked), "test"), RunFolder(folder, {}))
 
 

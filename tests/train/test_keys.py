@@ -181,7 +181,7 @@ def test_logging_steps_are_the_lines_of_progress(tmp_path: Path, every: int, sho
 def test_resume_from_checkpoint_starts_at_a_named_one(
     tmp_path: Path, tiny_model: Path, train: Callable[..., Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "RECOVERY_EVERY_S", 0.0)
+    monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr("loglore.train.saving.clean", lambda _: None)
     whole = train()
     rows = tmp_path / "rows.jsonl"

@@ -238,9 +238,7 @@ def test_no_rows_at_all(tmp_path: Path, tiny_model: Path) -> None:
 def test_evaluation_best_and_resume(
     tmp_path: Path, tiny_model: Path, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from loglore.train import trainer
-
-    monkeypatch.setattr(trainer, "RECOVERY_EVERY_S", 0.0)
+    monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0")
     asked = spec(
         tmp_path, tiny_model, rows, epochs=4, batch_size=2, training_type="lora", eval_strategy="steps", eval_steps=2,
         save_best_checkpoint=True, learning_rate=1e-2, lora_dropout=0.1,

@@ -12,7 +12,7 @@ from support_tiny import TEXTS
 from loglore.errors import InputError, JobError
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
-from loglore.train import checkpoints, stopping, trainer
+from loglore.train import checkpoints, stopping
 from loglore.train.job import TrainSpec, run
 
 BASE = {
@@ -60,7 +60,7 @@ def test_sigterm_saves_ends_and_the_same_run_goes_on(tmp_path: Path, tiny_model:
 def test_damaged_checkpoint_is_set_aside_and_the_one_before_is_used(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trainer, "RECOVERY_EVERY_S", 0.0)
+    monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0")
     asked = spec(tmp_path, tiny_model, epochs=2)
     run(asked, RunFolder(tmp_path / "straight", {}))
     with pytest.raises(JobError):

@@ -15,9 +15,10 @@ from loglore.api.answers import SCHEMA
 from loglore.api.errors import CLIENT_GONE, ApiError
 from loglore.api.relay import CHAT_ENDPOINT, TEXT_ENDPOINT, Exchange, Seat, Source, Upstream
 from loglore.api.streams import Held
-from loglore.api.wishes import ChatWish, TextWish
+from loglore.api.wishes import ChatWish, Message, TextWish
 
 T = TypeVar("T")
+OPENING = 2_000  # characters (or tokens) of a bare text's prompt
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -64,7 +65,8 @@ async def _answer(
     async with AsyncExitStack() as stack:
         stack.callback(ledger.finish, exchange)
         try:
-            seat = await while_connected(request, stack.enter_async_context(source.use(wish.model, _text_bytes(wish))))
+            place = source.use(wish.model, _text_bytes(wish), _opening(wish))
+            seat = await while_connected(request, stack.enter_async_context(place))
             exchange.model, exchange.session_id = seat.model_id, seat.session_id
             exchange.keep = seat.keep and wish.store is not False
             bodies = relay.calls(wish, seat)
@@ -109,9 +111,21 @@ def _text_bytes(wish: ChatWish | TextWish) -> int:
     """Bytes of the text that must fit into the context at once."""
     if isinstance(wish, TextWish):
         return max(len(each.encode()) if isinstance(each, str) else 0 for each in wish.prompts())
-    contents = [message.content or "" for message in wish.messages]
-    texts = [each if isinstance(each, str) else "".join(part.text for part in each) for each in contents]
-    return sum(len(text.encode()) for text in texts)
+    return sum(len(_text(message).encode()) for message in wish.messages)
+
+
+def _opening(wish: ChatWish | TextWish) -> str:
+    """What follow-ups begin with as well: everything up to the first question, where the log stands."""
+    if isinstance(wish, TextWish):
+        (first, *_) = wish.prompts()
+        return first[:OPENING] if isinstance(first, str) else str(first[:OPENING])
+    number = next((number for number, each in enumerate(wish.messages, 1) if each.role == "user"), len(wish.messages))
+    return "\0".join(f"{each.role}:{_text(each)}" for each in wish.messages[:number])
+
+
+def _text(message: Message) -> str:
+    content = message.content or ""
+    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _has_legacy_logprobs(wish: ChatWish | TextWish) -> bool:

@@ -83,7 +83,8 @@ class CreateJob(Strict):
     the hub. hyperparameters: the older place for those of the method `supervised`. Beyond OpenAI's: priority (-100 to
     100), depends_on (ids of jobs that must succeed first), gpus, max_tokens (of training rows), general_text (measure
     perplexity on general text before and after), replay (share of general text in pretraining), long_rows (what happens
-    to chat rows that are too long), processes (training processes on one machine), price_per_gpu_hour (dollars).
+    to chat rows that are too long), processes (training processes on a machine), nodes (machines, where the worker has
+    a Ray cluster do its jobs), price_per_gpu_hour (dollars).
     """
 
     model: str = Field(min_length=1, max_length=200, examples=["llama@1"])
@@ -103,6 +104,7 @@ class CreateJob(Strict):
     replay: float | None = Field(None, ge=0, lt=1)
     long_rows: str | None = None
     processes: int | None = Field(None, ge=1, le=1024)
+    nodes: int | None = Field(None, ge=1, le=1024)
     price_per_gpu_hour: float | None = Field(None, ge=0, le=1e6)
 
     @model_validator(mode="after")
@@ -179,7 +181,7 @@ def spec(wish: CreateJob, model: str, train: str, validation: str | None, file: 
     found: dict[str, Any] = {"stage": STAGES[wish.kind], "model": model, "train": train, "hyperparameters": file}
     if validation is not None:
         found["validation"] = validation
-    more = ("max_tokens", "general_text", "replay", "long_rows", "processes", "price_per_gpu_hour")
+    more = ("max_tokens", "general_text", "replay", "long_rows", "processes", "nodes", "price_per_gpu_hour")
     return found | {name: value for name in more if (value := getattr(wish, name)) is not None}
 
 

@@ -12,7 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from loglore.api.errors import ApiError
 from loglore.api.relay import Seat, check_length
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
+from loglore.serve.replicas import Routes
 from loglore.serve.seats import FullError
 from loglore.serve.supervised import TICK_S, EndedError, Plan, Supervised
 from loglore.store import sessions
@@ -28,6 +29,7 @@ class House:
         self.all: list[Supervised] = []
         self._database = database
         self._created = int(time.time())
+        self._routes = Routes()
         process = psutil.Process()
         self._server = (process.pid, process.create_time())
 
@@ -36,7 +38,7 @@ class House:
         return [each for each in self.all if each.state not in ENDED]
 
     async def start(self, plan: Plan) -> Supervised:
-        """Start a session.
+        """Start a session, and its replicas as sessions of their own; returns the first.
 
         Raises:
             InputError: one of its ids is taken, or as the engine's start. JobError: as the engine's start.
@@ -45,6 +47,17 @@ class House:
         names = list(plan.models)
         if double := sorted({name for name in names if name in taken or names.count(name) > 1}):
             raise InputError(f"model id {double[0]!r} is taken already; give it another name with --name")
+        first = await self._start(plan)
+        try:
+            for _ in range(plan.replicas - 1):
+                await self._start(plan)
+        except (InputError, JobError):
+            others = [each for each in self.open() if each.plan is plan]
+            await asyncio.gather(*(each.stop("a replica could not be started") for each in others))
+            raise
+        return first
+
+    async def _start(self, plan: Plan) -> Supervised:
         row = await asyncio.to_thread(
             sessions.create,
             self._database,
@@ -89,14 +102,14 @@ class House:
         raise ApiError(404, f"session {session_id!r}: not found", "not_found")
 
     @contextlib.asynccontextmanager
-    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
-        """A seat for one request to `model` with a prompt of `text_bytes`.
+    async def use(self, model: str, text_bytes: int, opening: str = "") -> AsyncIterator[Seat]:
+        """A seat for one request to `model` with a prompt of `text_bytes`; of replicas the one that knows its opening.
 
         Raises:
             ApiError: 400 for a prompt that cannot fit, 404 for no such model or a session that has ended, 429 for a
                 full queue, 503 for a session whose engine died too often.
         """
-        session = self._of(model)
+        session = self._of(model, opening)
         if session.session is not None:
             check_length(session.session, text_bytes)
         try:
@@ -125,8 +138,10 @@ class House:
 
     def cards(self) -> list[dict[str, Any]]:
         """OpenAI's model objects, with `meta.n_ctx` (context) and `owned_by` (engine) as llama.cpp has them."""
-        found = []
+        found: list[dict[str, Any]] = []
         for each in self.open():
+            if any(card["id"] == each.plan.models[0] for card in found):
+                continue  # a replica
             context = each.session.context if each.session is not None else None
             owner = {"llama.cpp": "llamacpp"}.get(each.plan.engine, each.plan.engine)
             for name in each.plan.models:
@@ -134,7 +149,10 @@ class House:
                 found.append({**card, "meta": {"n_ctx": context}, "session": each.id, "state": each.state})
         return found
 
-    def _of(self, model: str) -> Supervised:
+    def _of(self, model: str, opening: str = "") -> Supervised:
+        replicas = [each for each in self.open() if model in each.plan.models]
+        if replicas:
+            return self._routes.choose(model, opening, replicas) if len(replicas) > 1 else replicas[0]
         for each in reversed(self.all):
             if model in each.plan.models:
                 return each
@@ -156,10 +174,11 @@ class SessionMetrics:
         waiting = GaugeMetricFamily("loglore_requests_waiting", "Requests in the queue.", labels=["model"])
         ready = GaugeMetricFamily("loglore_session_ready", "1 when the engine runs.", labels=["model"])
         restarts = CounterMetricFamily("loglore_engine_restarts", "Engines started again.", labels=["model"])
-        for each in open_:
-            name = [each.plan.models[0]]
-            running.add_metric(name, each.seats.taken)
-            waiting.add_metric(name, each.seats.waiting)
-            ready.add_metric(name, float(each.state == "ready"))
-            restarts.add_metric(name, each.restarts)
+        # Replicas of a session are counted together; it is ready while one of them is.
+        for name in dict.fromkeys(each.plan.models[0] for each in open_):
+            replicas = [each for each in open_ if each.plan.models[0] == name]
+            running.add_metric([name], sum(each.seats.taken for each in replicas))
+            waiting.add_metric([name], sum(each.seats.waiting for each in replicas))
+            ready.add_metric([name], float(any(each.state == "ready" for each in replicas)))
+            restarts.add_metric([name], sum(each.restarts for each in replicas))
         yield from (running, waiting, ready, restarts)

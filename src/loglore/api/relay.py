@@ -56,8 +56,8 @@ class Seat:
 class Source(Protocol):
     """Whoever has sessions."""
 
-    def use(self, model: str, text_bytes: int) -> AbstractAsyncContextManager[Seat]:
-        """A seat for one request to `model`, whose prompt has `text_bytes`.
+    def use(self, model: str, text_bytes: int, opening: str = "") -> AbstractAsyncContextManager[Seat]:
+        """A seat for one request to `model`, whose prompt has `text_bytes`; follow-ups to it have the same `opening`.
 
         Raises:
             ApiError: no such model, no place, it cannot be started, or the prompt cannot fit.

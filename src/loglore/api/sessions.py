@@ -98,8 +98,8 @@ class OnDemand:
         self._sessions, self._database = sessions, database
 
     @contextlib.asynccontextmanager
-    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
-        """A seat for one request to `model`; starts its session on first use.
+    async def use(self, model: str, text_bytes: int, opening: str = "") -> AsyncIterator[Seat]:
+        """A seat for one request to `model`; starts its session, of which there is one, on first use.
 
         Raises:
             ApiError: 400 for a prompt of so many bytes that it cannot fit; else as `Sessions.use`.
@@ -117,8 +117,8 @@ class Either:
         self._house, self._on_demand = house, on_demand
 
     @contextlib.asynccontextmanager
-    async def use(self, model: str, text_bytes: int) -> AsyncIterator[Seat]:
+    async def use(self, model: str, text_bytes: int, opening: str = "") -> AsyncIterator[Seat]:
         """A seat for one request to `model`. Raises as `House.use` and `OnDemand.use`."""
         source: Source = self._house if self._house.serves(model) else self._on_demand
-        async with source.use(model, text_bytes) as seat:
+        async with source.use(model, text_bytes, opening) as seat:
             yield seat

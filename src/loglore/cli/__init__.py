@@ -8,15 +8,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from loglore import __version__
-from loglore.cli import data, evaluate, hub, jobs, logs, models, serving, stages, synth
-from loglore.cli.output import AsJson, say
+from loglore.cli import cluster, data, evaluate, hub, jobs, logs, models, serving, stages, synth
+from loglore.cli.output import AsJson, say, vars_of
 from loglore.errors import InputError, JobError, is_full_disk
 from loglore.runs.tuning import tune
+
+if TYPE_CHECKING:
+    from loglore.jobs.plan import Planned
 
 app = typer.Typer(
     help="Teach a language model the lore of your logs, and ask it what went wrong.",
@@ -24,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(data.app, name="data")
 app.add_typer(hub.app, name="hub")
 app.add_typer(jobs.app, name="jobs")
@@ -57,20 +61,21 @@ def run_recipe(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/NAME.")] = None,
     only: Annotated[str | None, typer.Option(help="Run this job alone.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; run nothing.")] = False,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    nodes: cluster.Nodes = None,
+    gpus_per_node: cluster.GpusPerNode = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe: job after job; finished ones are skipped, an interrupted one goes on."""
     from loglore.jobs import plan, recipes, runner
 
-    found = recipes.load(recipe)
+    perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
+    found = recipes.shaped(recipes.load(recipe), nodes, gpus_per_node)
     if dry_run:
-        planned = plan.plan(found)
-        if as_json:
-            print(json.dumps([vars(job) for job in planned], indent=2))
-        else:
-            print("\n".join(line for job in planned for line in plan.lines(job)))
+        _show_plan(plan.plan(found), as_json)
         return
-    reports = runner.run(found, out or Path("runs") / found.name, say, only)
+    reports = runner.run(found, out or Path("runs") / found.name, say, only, perform)
     if as_json:
         print(json.dumps(reports, indent=2, ensure_ascii=False))
         return
@@ -79,6 +84,15 @@ def run_recipe(
             print("\n" + report["summary"])
     if found.next_steps and only is None:
         print("\nNext:\n" + "\n".join(f"  {line}" for line in found.next_steps))
+
+
+def _show_plan(planned: "list[Planned]", as_json: bool) -> None:
+    from loglore.jobs import plan
+
+    if as_json:
+        print(json.dumps([vars_of(job) for job in planned], indent=2))
+    else:
+        print("\n".join(line for job in planned for line in plan.lines(job)))
 
 
 @app.command()
@@ -93,6 +107,7 @@ def quickstart(
 def estimate(
     spec: Annotated[Path, typer.Argument(help="Recipe, or spec file of one training job (YAML).")],
     measure: Annotated[bool, typer.Option("--measure", help="One job: train a few rows and scale the time.")] = False,
+    nodes: Annotated[list[int] | None, typer.Option(min=1, help="A recipe: also on so many nodes. Repeatable.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Steps, tokens, memory per GPU, time and cost of training, before anything starts."""
@@ -103,8 +118,10 @@ def estimate(
     if "jobs" in recipes.read_yaml(spec):
         if measure:
             raise InputError("--measure takes the spec file of one training job, not a recipe")
-        run_recipe(spec, dry_run=True, as_json=as_json)
+        _show_plan(plan.plan(recipes.load(spec), nodes or []), as_json)
         return
+    if nodes:
+        raise InputError("--nodes takes a recipe that declares shapes and a measured rate, not the spec of one job")
     with tempfile.TemporaryDirectory(prefix="loglore-estimate-") as folder:
         print("\n".join(plan.forecast_lines(spec, Path(folder), measure)))
 
@@ -122,11 +139,14 @@ def studio(
     runs: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
     logs: Annotated[Path, typer.Option(help="Folder of logs that may be asked about.")] = Path("examples/logs"),
     worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
 ) -> None:
     """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
-    start(host, port, runs, logs, worker=worker)
+    cluster.on_ray(executor, address, None, None)
+    start(host, port, runs, logs, worker=worker, executor=executor, address=address)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from loglore.cli.cluster import Address, ExecutorOption, refuse_without_ray
 from loglore.cli.output import AsJson, say, table
 from loglore.errors import InputError
 
@@ -174,11 +175,15 @@ def worker(
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs to give out; default: those that are here.")] = None,
     slots: Annotated[int | None, typer.Option(min=1, help="Most jobs at once; default: one a GPU.")] = None,
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when no job can be started.")] = False,
+    executor: ExecutorOption = "local",
+    address: Address = None,
 ) -> None:
     """Run queued jobs until Ctrl-C, which lets them save; they go on at the next start."""
     from loglore.jobs.work import work
 
-    work(gpus, slots, until_idle)
+    if executor == "local":
+        refuse_without_ray(address=address)
+    work(gpus, slots, until_idle, executor=executor, address=address)
 
 
 def _database() -> "Database":

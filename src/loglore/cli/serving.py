@@ -31,6 +31,7 @@ def serve(
     context: Annotated[int | None, typer.Option(min=256, help="Tokens a conversation may hold.")] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Conversations answered at the same time.")] = 1,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get 429.")] = 64,
+    replicas: Annotated[int, typer.Option(min=1, help="Engines for each model; follow-ups stay on theirs.")] = 1,
     adapter: Annotated[
         list[str] | None, typer.Option(help="ID=PATH of a LoRA adapter; answers as model ID. Repeatable.")
     ] = None,
@@ -64,6 +65,7 @@ def serve(
             queue=queue,
             limits=limits,
             keep_history=history,
+            replicas=replicas,
         )
         for each in model
     ]

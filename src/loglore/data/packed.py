@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # part of the key: a change of the arrays' meaning must not find old folders
 ARRAYS = {"tokens": "<i4", "mask": "|b1", "starts": "<i8", "members": "<i8", "bounds": "<i8"}
 BLOCK = 1 << 22
+Render = Callable[[PlacedRows, Stage, Renderer, Limit], Iterator[list[Rendered]]]
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def open_or_build(
     source: Source,
     tokenizer: "PreTrainedTokenizerBase",
     settings: PackSettings,
+    render: Render = render_rows,
 ) -> PackedDataset:
     """The packed dataset of these rows under `root`; built when it is not there yet or damaged.
 
@@ -139,6 +141,7 @@ def open_or_build(
         source: rows to pack.
         tokenizer: of the model; a fast one.
         settings: how.
+        render: makes samples of rows, in their order.
 
     Raises:
         InputError: a damaged row, or one that cannot be rendered (names file and row), or no rows.
@@ -156,7 +159,7 @@ def open_or_build(
         if fault:
             existed = folder.exists()
             with replacing_folder(folder) as partial:
-                report = _build(partial, source, tokenizer, settings)
+                report = _build(partial, source, tokenizer, settings, render)
                 head = {"format": FORMAT, "key": key, "built_again_because": fault if existed else None}
                 _write_report(partial, {**head, **report})
         return PackedDataset(folder)
@@ -205,6 +208,7 @@ def _build(
     source: Source,
     tokenizer: "PreTrainedTokenizerBase",
     settings: PackSettings,
+    render: Render,
 ) -> dict[str, Any]:
     """Write the arrays into `folder`; returns what is to say about them."""
     renderer = Renderer(tokenizer)
@@ -213,7 +217,7 @@ def _build(
     with contextlib.ExitStack() as stack:
         columns = {name: stack.enter_context(_Column(folder / f"{name}.npy", kind)) for name, kind in ARRAYS.items()}
         starts = [0]
-        for sample in _samples(source, renderer, settings, limit, counts):
+        for sample in _samples(source, renderer, settings, limit, counts, render):
             columns["tokens"].append(sample.ids)
             columns["mask"].append(sample.mask)
             starts.append(starts[-1] + len(sample.ids))
@@ -251,10 +255,11 @@ def _samples(
     settings: PackSettings,
     limit: Limit,
     counts: Counter[str],
+    render: Render,
 ) -> Iterator[Rendered]:
     """All samples up to `max_tokens`, long texts in pieces; `counts` is added to."""
     total = 0
-    for batch in render_rows(source.open(), settings.stage, renderer, limit):
+    for batch in render(source.open(), settings.stage, renderer, limit):
         for sample in batch:
             if settings.max_tokens is not None and total and total + len(sample.ids) > settings.max_tokens:
                 return

@@ -54,6 +54,20 @@ def render_rows(
         yield fit(batch, samples, limit, renderer) if limit else samples
 
 
+def cut(rows: PlacedRows, stage: Stage) -> Iterator[list[tuple[str, Row]]]:
+    """Rows in the batches in which `render_rows` works on them: whoever renders each alone gets the same.
+
+    Raises:
+        InputError: a damaged row; names file and row.
+    """
+    if stage == "cpt":
+        sized = _converted(rows, lambda row: (row, len(to_corpus(row))))
+    else:
+        sized = _converted(rows, lambda row: (row, _characters(conversation_of(row))))
+    for batch in _batches(sized, lambda pair: pair[1]):
+        yield [(place, row) for place, (row, _) in batch]
+
+
 def _marked(renderer: Renderer, place: str, row: Conversation) -> Marked:
     try:
         return renderer.mark(row.turns, row.tools)

@@ -36,15 +36,15 @@ class Asked:
     speed: dict[str, Any]
 
 
-def ask(target: Target, questions: Sequence[Question], decoding: Decoding, context: RunFolder) -> Asked:
-    """Ask an endpoint every question that has no answer in the run folder yet.
+def ask(targets: Sequence[Target], questions: Sequence[Question], decoding: Decoding, context: RunFolder) -> Asked:
+    """Ask an endpoint, or replicas of it, every question that has no answer in the run folder yet.
 
     Raises:
         InputError: an endpoint that cannot work at all (URL, key, model).
         JobError: it stopped answering; what was answered is kept.
     """
     items = _items(questions, decoding)
-    fanout = Fanout([target], context.path / "answers.jsonl", context.path / "outcomes.jsonl", judge_cut_off=True)
+    fanout = Fanout(targets, context.path / "answers.jsonl", context.path / "outcomes.jsonl", judge_cut_off=True)
     try:
         before = {item.id for item in items if (known := fanout.outcome(item.id)) and known["status"] == "accepted"}
         start = time.monotonic()

@@ -44,10 +44,11 @@ _SHORT = (
 class TestSpec(Spec):
     """Which model on which rows.
 
-    model: folder or GGUF file, run in this process; endpoint: instead, an OpenAI-compatible URL. adapter: LoRA adapter,
-    merged in memory for the job. dataset: chat rows with the truth as answers, or a folder of splits, of which only the
-    file of `split` is read. turns: score `all` assistant turns or the `last`. suite: `own` rows as they are, or `logs`:
-    the five log tasks, recognised by their instructions. tasks, rows_per_task: which rows of it.
+    model: folder or GGUF file, run in this process; endpoint: instead, an OpenAI-compatible URL. replicas: further URLs
+    that serve the same model; each takes the next question when it is free, so that they share the rows. adapter: LoRA
+    adapter, merged in memory for the job. dataset: chat rows with the truth as answers, or a folder of splits, of which
+    only the file of `split` is read. turns: score `all` assistant turns or the `last`. suite: `own` rows as they are,
+    or `logs`: the five log tasks, recognised by their instructions. tasks, rows_per_task: which rows of it.
     max_new_tokens: longest answer. temperature: 0 is greedy. top_p: share of probability sampled from. stop: texts that
     end an answer. system: system message instead of the rows' own. batch_size: rows answered together; more is faster
     and takes more memory. threads: of the CPU; 0 for the settings' or the library's choice. general_text: also measure
@@ -60,6 +61,7 @@ class TestSpec(Spec):
 
     model: Path | None = None
     endpoint: Target | None = None
+    replicas: list[str] = Field(default_factory=list, max_length=1024)
     adapter: Path | None = None
     dataset: Path
     split: str = "test"
@@ -88,6 +90,8 @@ class TestSpec(Spec):
         given = [name for name in _LOCAL if name in self.model_fields_set and getattr(self, name)]
         if self.endpoint is not None and given:
             raise ValueError(f"`{given[0]}` is for models in this process, not for an endpoint; leave it out")
+        if self.replicas and self.endpoint is None:
+            raise ValueError("`replicas` are further URLs of an `endpoint`, and there is none")
         if not self.harness and (self.harness_tasks or self.harness_limit):
             raise ValueError("`harness_tasks` and `harness_limit` need `harness`, the names of tasks")
         if self.top_p < 1 and not self.temperature:
@@ -175,7 +179,8 @@ def read(spec: TestSpec) -> list[Question]:
 
 
 def _by_endpoint(target: Target, spec: TestSpec, context: RunFolder, asked: Sequence[Question]) -> _Answers:
-    found = asking.ask(target, asked, spec.decoding, context)
+    others = [Target.model_validate({**target.model_dump(), "url": url}) for url in spec.replicas]
+    found = asking.ask([target, *others], asked, spec.decoding, context)
     return _Answers(found.outputs, found.reasons, None, {}, found.speed)
 
 

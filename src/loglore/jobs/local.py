@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from loglore.jobs import family
 from loglore.jobs.executor import Assignment
@@ -20,20 +22,21 @@ ORDER = "job.json"
 
 
 class LocalAttempt:
-    """A job's process."""
+    """A job's process; with `cluster` (`cluster.submission.OnRay`'s arguments) it has a Ray cluster do the job."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: Assignment, cluster: Mapping[str, Any] | None = None) -> None:
         self._closed = False
         self._mark = family.mark(assignment.job_id, assignment.token)
         home = assignment.home
         home.mkdir(parents=True, exist_ok=True)
         (home / "outcome.json").unlink(missing_ok=True)
-        asked = {**asdict(assignment), "home": str(home), "token": None}
+        asked = {**asdict(assignment), "home": str(home), "token": None, "cluster": cluster}
         files.write_json(home / ORDER, asked)
         environment = {
             **os.environ,
             family.MARK: self._mark,
-            "CUDA_VISIBLE_DEVICES": ",".join(assignment.gpus),
+            # A cluster's GPUs are none of this machine's.
+            "CUDA_VISIBLE_DEVICES": "" if cluster is not None else ",".join(assignment.gpus),
         }
         with (home / LOG).open("ab") as log:
             self._process = subprocess.Popen(

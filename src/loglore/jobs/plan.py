@@ -4,10 +4,13 @@ Shapes come from the model and data on this machine where they are; where not, f
 plan says so. A training job with neither says that, too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from loglore.cluster import scale
+from loglore.cluster.scale import Scaled
 from loglore.jobs import recipes
 from loglore.jobs.recipes import Job, Recipe
 from loglore.train import hyperparameters
@@ -16,25 +19,29 @@ from loglore.train.estimate import GIB, Declared, estimate
 
 @dataclass(frozen=True)
 class Planned:
-    """A job of the plan: what it reads, and for a train job its estimate and where the shapes are from."""
+    """A job of the plan: what it reads, and for a train job its estimate and where the shapes are from.
+
+    scaled: the same on other numbers of GPUs (`cluster.scale.Scaled`).
+    """
 
     job: str
     kind: str
     reads: tuple[str, ...]
     estimate: dict[str, Any] | None
     basis: str
+    scaled: tuple[Scaled, ...] = ()
 
 
-def plan(recipe: Recipe) -> list[Planned]:
-    """The plan of every job, in order.
+def plan(recipe: Recipe, nodes: Sequence[int] = ()) -> list[Planned]:
+    """The plan of every job, in order; of training jobs also what they take on so many nodes.
 
     Raises:
         InputError: hyperparameters or declarations that are not what they should be.
     """
-    return [_planned(job, recipe) for job in recipe.jobs]
+    return [_planned(job, recipe, nodes) for job in recipe.jobs]
 
 
-def _planned(job: Job, recipe: Recipe) -> Planned:
+def _planned(job: Job, recipe: Recipe, nodes: Sequence[int]) -> Planned:
     reads = tuple(dict.fromkeys(target for target, _ in job.references()))
     if job.kind != "train":
         return Planned(job.name, job.kind, reads, None, "")
@@ -43,12 +50,15 @@ def _planned(job: Job, recipe: Recipe) -> Planned:
     where = f"{recipe.path}: job {job.name}: declared"
     declared = Declared.parse(job.declared, where)
     file = _beside(recipe, str(job.values["hyperparameters"]))
-    found = estimate(job.values["stage"], hyperparameters.load(file), declared)
+    requested = hyperparameters.load(file)
+    found = estimate(job.values["stage"], requested, declared)
+    per_node = scale.Links().gpus_per_node
+    there = tuple(scale.scaled(job.values["stage"], requested, declared, per_node * count) for count in nodes)
     missing = [name for name in ("model", "train") if not _present(recipe, str(job.values[name]))]
     basis = (
         f"{' and '.join(missing)} not on this machine: shapes as the recipe declares them" if missing else "declared"
     )
-    return Planned(job.name, job.kind, reads, found.as_json(), f"{basis}; speed: {declared.hardware.source}")
+    return Planned(job.name, job.kind, reads, found.as_json(), f"{basis}; speed: {declared.hardware.source}", there)
 
 
 def forecast_lines(path: Path, folder: Path, measure: bool) -> list[str]:
@@ -80,6 +90,7 @@ def lines(planned: Planned) -> list[str]:
         f"    {found['memory_per_gpu'] / GIB:.1f} GiB per GPU ({memory})",
         f"    {duration(found['seconds'])} of training, ${found['dollars']:.2f} (GPUs x hours x price)",
         f"    {planned.basis}",
+        *(line for one in planned.scaled for line in scale.lines(one)),
     ]
 
 

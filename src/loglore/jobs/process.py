@@ -30,8 +30,7 @@ ASKED = threading.Event()  # somebody wants the job to save and end
 
 def main(home: Path) -> int:
     """Run the job; returns the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is the worker's to pass on
+    listen()
     order = files.read_json(home / ORDER)
     threading.Thread(target=_watch, args=(order["lease_s"],), name="pulse", daemon=True).start()
     tune()
@@ -42,8 +41,14 @@ def main(home: Path) -> int:
     except Exception as fault:  # the job's code and everything below it: whatever happened, the queue must learn of it
         if ASKED.is_set():
             return _outcome(home, STOPPED, str(fault))
-        return _failed(home, fault)
+        return _outcome(home, *judged(fault, home))
     return DONE
+
+
+def listen() -> None:
+    """Take SIGTERM as a wish to save and end; a terminal's Ctrl-C is for whoever started this process to pass on."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _interrupt(*_: Any) -> None:
@@ -60,24 +65,35 @@ def _run(home: Path, order: dict[str, Any]) -> None:
     job = Job(
         order["job_id"], order["kind"], order["values"], order["publish"], {}, tuple(order["parents"]), order["by"]
     )
+    perform = runner.here
+    if order["cluster"] is not None:
+        from loglore.cluster.submission import OnRay
+
+        perform = OnRay(**order["cluster"], gpus=len(order["gpus"]))
     with runner.locked(home / ".lock"):
-        runner.run_queued(job, home / "run", _say)
+        runner.run_queued(job, home / "run", _say, perform)
 
 
-def _failed(home: Path, fault: Exception) -> int:
+def judged(fault: Exception, place: Path) -> tuple[int, str]:
+    """An error as status and message; one that is a fault of the program is printed with its traceback.
+
+    Args:
+        fault: whatever a job raised.
+        place: names the disk where the error names none.
+    """
     from loglore.jobs.runner import BusyError
     from loglore.train.stopping import StoppedError
 
     if is_full_disk(fault):
-        name = fault.filename if isinstance(fault, OSError) and fault.filename else home
-        return _outcome(home, DISK_FULL, f"disk full while writing {name}")
+        name = fault.filename if isinstance(fault, OSError) and fault.filename else place
+        return DISK_FULL, f"disk full while writing {name}"
     for kind, status in ((StoppedError, STOPPED), (BusyError, BUSY), (InputError, BAD_INPUT), (JobError, FAILED)):
         if isinstance(fault, kind):
-            return _outcome(home, status, str(fault))
+            return status, str(fault)
     import traceback
 
     traceback.print_exception(fault)
-    return _outcome(home, FAILED, f"{type(fault).__name__}: {' '.join(str(fault).split())}")
+    return FAILED, f"{type(fault).__name__}: {' '.join(str(fault).split())}"
 
 
 def _outcome(home: Path, status: int, message: str) -> int:

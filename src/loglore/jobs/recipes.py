@@ -12,7 +12,7 @@ token counts and hardware for the plan) is used when model or data are not on th
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,13 @@ def load(path: Path) -> Recipe:
     jobs = tuple(job_of(path, str(name), values) for name, values in content["jobs"].items())
     _check_references(path, jobs)
     return Recipe(content["name"], path, jobs, tuple(str(line) for line in content.get("next", [])))
+
+
+def shaped(recipe: Recipe, nodes: int | None, processes: int | None) -> Recipe:
+    """The recipe with so many machines, and processes on each, for its training jobs; None leaves what they say."""
+    given = {name: value for name, value in (("nodes", nodes), ("processes", processes)) if value is not None}
+    jobs = (replace(job, values=job.values | given) if job.kind == "train" else job for job in recipe.jobs)
+    return replace(recipe, jobs=tuple(jobs))
 
 
 def resolve(job: Job, recipe: Recipe, outputs: Mapping[str, Mapping[str, Path]]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from loglore.runs.spec import Spec
 from loglore.runs.telemetry import peak_memory, sampled
 
 Say = Callable[[str], None]
+# Does a job: its kind, its spec and its run folder to its result. `here` does it in this process.
+Perform = Callable[[str, Spec, RunFolder], dict[str, Any]]
 RESULT = "result.json"
 
 
@@ -34,7 +36,15 @@ class BusyError(JobError):
     """Another run is working in the folder."""
 
 
-def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict[str, dict[str, Any]]:
+def here(kind: str, spec: Spec, context: RunFolder) -> dict[str, Any]:
+    """Do a job in this process, with what the system does meanwhile beside it."""
+    with sampled(context):
+        return function(kind)(spec, context)
+
+
+def run(
+    recipe: Recipe, folder: Path, say: Say, only: str | None = None, perform: Perform = here
+) -> dict[str, dict[str, Any]]:
     """Run every job of a recipe that is not done.
 
     Args:
@@ -42,6 +52,7 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
         folder: run folder of the recipe; job NAME works in `folder/NAME`.
         say: takes one line a job.
         only: run this job alone; the jobs it refers to must be done.
+        perform: where jobs are done.
 
     Returns:
         Reports by job name.
@@ -56,7 +67,7 @@ def run(recipe: Recipe, folder: Path, say: Say, only: str | None = None) -> dict
     with locked(folder / ".lock"):
         for number, job in enumerate(recipe.jobs, 1):
             title = f"[{number}/{len(recipe.jobs)}] {job.name}"
-            report = _run_job(job, recipe, folder / job.name, outputs, _titled(say, title), only)
+            report = _run_job(job, recipe, folder / job.name, outputs, _titled(say, title), only, perform)
             if report is None:
                 continue
             reports[job.name] = report
@@ -82,19 +93,25 @@ def run_values(
     return report
 
 
-def run_queued(job: Job, folder: Path, say: Say) -> dict[str, Any]:
+def run_queued(job: Job, folder: Path, say: Say, perform: Perform = here) -> dict[str, Any]:
     """Run one job of the queue in its run folder, its references filled in; the caller holds the folder's lock.
 
     Raises:
         InputError, JobError: as `run`.
     """
-    report = _run_job(job, Recipe(job.kind, folder, (job,)), folder, {}, say, None)
+    report = _run_job(job, Recipe(job.kind, folder, (job,)), folder, {}, say, None, perform)
     assert report is not None  # it refers to no other job
     return report
 
 
 def _run_job(
-    job: Job, recipe: Recipe, place: Path, outputs: dict[str, dict[str, Path]], say: Say, only: str | None
+    job: Job,
+    recipe: Recipe,
+    place: Path,
+    outputs: dict[str, dict[str, Path]],
+    say: Say,
+    only: str | None,
+    perform: Perform = here,
 ) -> dict[str, Any] | None:
     missing = list(dict.fromkeys(name for name, _ in job.references() if name not in outputs))
     if missing:
@@ -116,8 +133,7 @@ def _run_job(
     say(f"{job.kind} …")
     start = time.monotonic()
     context.event("job started")
-    with sampled(context):
-        result = _result(job, spec, context)
+    result = result_of(job.kind, spec, context, perform)
     seconds = time.monotonic() - start
     _release_memory()
     report = {**result, "job": {"kind": job.kind, "fingerprint": mark, "seconds": round(seconds, 1)}}
@@ -135,7 +151,7 @@ def _run_job(
     return report
 
 
-def _result(job: Job, spec: Spec, context: RunFolder) -> dict[str, Any]:
+def result_of(kind: str, spec: Spec, context: RunFolder, perform: Perform) -> dict[str, Any]:
     """What the job's function returns; kept until the report is written, which fingerprints gigabytes first.
 
     A job that is killed meanwhile is not done again.
@@ -143,7 +159,7 @@ def _result(job: Job, spec: Spec, context: RunFolder) -> dict[str, Any]:
     kept = context.path / RESULT
     if kept.exists():
         return dict(read_json(kept))
-    result = function(job.kind)(spec, context)
+    result = perform(kind, spec, context)
     if not result.get("unfinished"):
         write_json(kept, result)
     return result

@@ -4,6 +4,7 @@ Ctrl-C or SIGTERM: running jobs save a checkpoint and are queued again; they go 
 does not wait for the checkpoint.
 """
 
+import argparse
 import contextlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from loglore.errors import InputError, JobError
+from loglore.jobs.executor import Executor
 from loglore.jobs.local import LocalExecutor
 from loglore.jobs.worker import Patience, Worker
 from loglore.store.database import open_database
@@ -28,6 +30,8 @@ def work(
     until_idle: bool = False,
     until_eof: bool = False,
     patience: Patience = PATIENT,
+    executor: str = "local",
+    address: str | None = None,
 ) -> None:
     """Claim and run jobs until Ctrl-C or SIGTERM.
 
@@ -37,20 +41,42 @@ def work(
         until_idle: end when no job can be claimed.
         until_eof: end when standard input does.
         patience: the worker's times.
+        executor: `local`, or `ray` for a Ray cluster, whose GPUs are given out then.
+        address: of the cluster; None for `RAY_API_SERVER_ADDRESS`, else this machine's.
 
     Raises:
         InputError: the database cannot be used, or more GPUs are wanted than there are.
+        JobError: no cluster answers.
     """
-    names = gpus_here(gpus)
+    runs, names, where = _executor(executor, address, gpus, patience)
     stop = threading.Event()
     with contextlib.closing(open_database()) as database:
-        worker = Worker(database, LocalExecutor(), names, slots or max(1, len(names)), _say, patience)
+        worker = Worker(database, runs, names, slots or max(1, len(names)), _say, patience)
         with _stopping(stop, worker.hurry):
             if until_eof:
                 threading.Thread(target=_stop_at_eof, args=(stop,), daemon=True).start()
             of_gpus = f"GPUs {', '.join(names)}" if names else "no GPU"
-            print(f"worker {worker.name}: {worker.slots} at once, {of_gpus}", flush=True)
+            print(f"worker {worker.name}: {worker.slots} at once, {of_gpus}{where}", flush=True)
             worker.run(stop, until_idle)
+
+
+def _executor(
+    name: str, address: str | None, gpus: int | None, patience: Patience
+) -> tuple[Executor, Sequence[str], str]:
+    """What runs jobs, the GPUs that it gives out, and where that is, for the greeting."""
+    if name == "local":
+        return LocalExecutor(), gpus_here(gpus), ""
+    from loglore.cluster import connection
+    from loglore.cluster.executor import RayExecutor
+
+    url = connection.address_of(address)
+    connection.connect(url)
+    nodes = connection.nodes_of(url)
+    there = sum(node.gpus for node in nodes)
+    if gpus is not None and gpus > there:
+        raise InputError(f"{gpus} GPUs are wanted, and the cluster at {url} has {there}")
+    names = [str(number) for number in range(there if gpus is None else gpus)]
+    return RayExecutor(url, patience.lease_s), names, f", {len(nodes)} nodes of Ray at {url}"
 
 
 def gpus_here(wanted: int | None) -> Sequence[str]:
@@ -102,7 +128,11 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        work(until_eof="--until-eof" in sys.argv[1:])
+        parser = argparse.ArgumentParser(prog="python -m loglore.jobs.work")
+        parser.add_argument("--until-eof", action="store_true")
+        parser.add_argument("--executor", choices=("local", "ray"), default="local")
+        parser.add_argument("--address")
+        work(**vars(parser.parse_args()))
     except (InputError, JobError) as fault:
         print(f"loglore: {fault}", file=sys.stderr)
         sys.exit(2 if isinstance(fault, InputError) else 1)

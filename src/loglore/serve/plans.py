@@ -25,6 +25,7 @@ def plan(
     queue: int = 64,
     limits: Limits | None = None,
     keep_history: bool = True,
+    replicas: int = 1,
 ) -> Plan:
     """A plan for a session of MODEL; conversions are done here, before anything is started.
 
@@ -38,6 +39,7 @@ def plan(
         queue: requests that may wait.
         limits: when the session ends by itself; None never.
         keep_history: whether completions are kept.
+        replicas: engines on this machine, each with `parallel` seats; a follow-up goes to the one that has its log.
 
     Raises:
         InputError: no such model, adapter or engine. JobError: it cannot be converted.
@@ -59,4 +61,4 @@ def plan(
         as_gguf(model)
         for path in adapters.values():
             adapter_gguf(path, model)
-    return Plan(ids, kind, start, parallel, queue, limits or Limits(), keep_history)
+    return Plan(ids, kind, start, parallel, queue, limits or Limits(), keep_history, replicas)

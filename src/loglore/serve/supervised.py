@@ -62,6 +62,7 @@ class Plan:
         queue: requests that may wait beside them.
         limits: when it ends by itself.
         keep_history: whether its completions are kept.
+        replicas: engines that serve it, each a session of its own.
     """
 
     models: tuple[str, ...]
@@ -71,6 +72,7 @@ class Plan:
     queue: int = 64
     limits: Limits = Limits()
     keep_history: bool = True
+    replicas: int = 1
 
 
 class Supervised:

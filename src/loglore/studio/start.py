@@ -41,6 +41,8 @@ def start(
     logs: Path = Path("examples/logs"),
     api_port: int | None = None,
     worker: bool = True,
+    executor: str = "local",
+    address: str | None = None,
 ) -> None:
     """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
@@ -52,6 +54,8 @@ def start(
         logs: folder of logs that may be asked about by path.
         api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
         worker: also start a worker, which runs the jobs.
+        executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`.
+        address: URL of the cluster's job server; None for the default.
 
     Raises:
         InputError: a host or port that cannot be bound, or packages that are not installed.
@@ -86,7 +90,8 @@ def start(
         admin_key = api.stdout.readline().decode().strip()
         children, works = {"API": (api, api_log)}, "no worker here"
         if worker:
-            working = stack.enter_context(_child("loglore.jobs.work", ["--until-eof"], work_log, SAVE_TIMEOUT_S))
+            told = ["--until-eof", "--executor", executor, *(["--address", address] if address else [])]
+            working = stack.enter_context(_child("loglore.jobs.work", told, work_log, SAVE_TIMEOUT_S))
             works = _first_line("worker", working, work_log)
             children["worker"] = (working, work_log)
         page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))

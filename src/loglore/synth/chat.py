@@ -116,7 +116,7 @@ class ChatSpec(Spec):
         return self
 
 
-def run(spec: ChatSpec, context: RunFolder) -> dict[str, Any]:
+def run(spec: ChatSpec, context: RunFolder, by_analyst: writers.ByAnalyst = writers.by_analyst) -> dict[str, Any]:
     """Write `chunks.jsonl`, the rows of each split, and `removed.jsonl` (what was left out, and why).
 
     With endpoints also `failures.jsonl`: rows without an answer, which the same command asks for again; the result
@@ -135,7 +135,7 @@ def run(spec: ChatSpec, context: RunFolder) -> dict[str, Any]:
     with context.progress("conversations", sum(map(len, plan.values())), "rows") as tick:
         if spec.teacher == "analyst":
             tally = None
-            written = {name: writers.by_analyst(shop, plan[name], tick) for name in SPLITS}
+            written = {name: by_analyst(shop, plan[name], tick) for name in SPLITS}
         else:
             asked = [one for name in SPLITS for one in plan[name]]
             tally, of_part = writers.ByEndpoints(shop, writers.call_of(spec, context.path)).write(asked, tick)
@@ -165,6 +165,17 @@ def run(spec: ChatSpec, context: RunFolder) -> dict[str, Any]:
     long = shop.notes["too_long_for_the_teacher"]
     notes = [f"{long} logs too long for the teacher were shown as digests"] if long else []
     return {**result, **writers.account(tally, "rows", len(failures), notes)}
+
+
+def opened(spec: ChatSpec) -> tuple[writers.Workshop, dict[str, list[rows.Asked]]]:
+    """What a writer needs, and the rows to write by split: the same for whoever opens the same spec and logs.
+
+    Raises:
+        InputError: see `run`.
+    """
+    tasks = _tasks(spec)
+    source, splits, _ = _material(spec)
+    return _workshop(spec, tasks, source, splits), _plan(spec, splits)
 
 
 def preview(spec: ChatSpec, count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:

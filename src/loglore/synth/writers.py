@@ -82,6 +82,9 @@ class Workshop:
         )
 
 
+ByAnalyst = Callable[[Workshop, Sequence[Asked], Tick], Iterator[Row]]
+
+
 def by_analyst(shop: Workshop, plan: Sequence[Asked], tick: Tick) -> Iterator[Row]:
     """Rows by the built-in teacher."""
     for asked in plan:

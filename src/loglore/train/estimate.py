@@ -96,7 +96,7 @@ def memory_per_gpu(requested: Hyperparameters, model: ModelShape, gpus: int) -> 
         zero = 3
     share = [gpus if zero >= stage else 1 for stage in (1, 2, 3)]
     width = {"none": 2.0, 8: 1.0, 4: 0.5}[requested.quantization_bit]
-    trained = _trained_parameters(requested, model)
+    trained = trained_parameters(requested, model)
     return {
         "weights": model.parameters * width / share[2] + (trained * 2 if trained != model.parameters else 0),
         "gradients": trained * 2 / share[1],
@@ -106,7 +106,8 @@ def memory_per_gpu(requested: Hyperparameters, model: ModelShape, gpus: int) -> 
     }
 
 
-def _trained_parameters(requested: Hyperparameters, model: ModelShape) -> int:
+def trained_parameters(requested: Hyperparameters, model: ModelShape) -> int:
+    """Parameters that training changes: all of them, or those of the LoRA adapters."""
     if requested.training_type == "full":
         return model.parameters
     # Seven linear maps a layer: four of the attention (about square), three of the feed-forward part.

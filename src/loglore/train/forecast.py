@@ -75,7 +75,7 @@ def forecast(spec: "TrainSpec", context: RunFolder, measure: bool = False) -> Fo
 
     requested = hyperparameters.load(spec.hyperparameters)
     gpus = torch.cuda.device_count()
-    processes = spec.processes or max(gpus, 1)
+    processes = (spec.processes or max(gpus, 1)) * (spec.nodes or 1)
     hyperparameters.outcomes(requested, spec.stage, gpus > 0, processes)
     task = work.plan(spec, requested, load_tokenizer(spec.model), context, processes)
     speed = _measured(spec, requested, task) * processes if measure else None

@@ -4,7 +4,7 @@ Written to the run folder: `packed/` (tokens, mapped; a second start tokenizes n
 optimizer step and evaluation), `checkpoints/step-N` (recovery; removed at the end), `published/step-N` (as
 `checkpoint_strategy` asks), `adapter/` (LoRA), `model/` (the result).
 
-    run ── several processes? ── launch: torchrun ── run in each of them ─┐
+    run ── several processes? ── launch: torchrun, or a Ray cluster ── run in each of them ─┐
      └─ plan ─ load ─ (perplexity) ─ steps ─ (perplexity) ─ save, compare ─┴─> report
 """
 
@@ -41,7 +41,7 @@ from loglore.train import (
 )
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.trackers import Tracker
-from loglore.train.world import World, join
+from loglore.train.world import World, here, join
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,7 +56,8 @@ class TrainSpec(Spec):
     GGUF file. train, validation: files of rows. hyperparameters: the JSON file of the contract. max_tokens: of training
     rows read from the start of the file. long_rows: what happens to chat rows longer than `max_sequence_length`
     (`data.long_rows`; rows of `dpo` are refused). general_text: measure perplexity on general text before and after.
-    processes: training processes on this machine; null for one a GPU. price_per_gpu_hour: in dollars. replay: share of
+    processes: training processes on a machine; null for one a GPU. nodes: machines of a Ray cluster; steps are planned
+    for nodes x processes, and stay the same when a machine is lost. price_per_gpu_hour: in dollars. replay: share of
     a pretraining run's characters that is general text, against forgetting. report_to: trackers beside the run folder.
     allow_pickle: load weights that are pickles. trust_remote_code: run Python code that comes with the model.
     """
@@ -70,6 +71,7 @@ class TrainSpec(Spec):
     long_rows: Policy = "shorten_log"
     general_text: bool = True
     processes: int | None = Field(None, ge=1)
+    nodes: int | None = Field(None, ge=1)
     price_per_gpu_hour: float | None = Field(None, ge=0)
     replay: float = Field(0.0, ge=0, lt=1)
     report_to: tuple[Tracker, ...] = ()
@@ -100,8 +102,9 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     trackers.check(spec.report_to)
     gpu = torch.cuda.is_available()
     processes = spec.processes or max(torch.cuda.device_count(), 1)
-    outcomes = hyperparameters.outcomes(requested, spec.stage, gpu, processes)
-    if processes > 1 and not launch.inside():
+    asked = processes * (spec.nodes or 1)
+    outcomes = hyperparameters.outcomes(requested, spec.stage, gpu, asked)
+    if asked > 1 and not launch.inside():
         return launch.launch(spec, context, processes)
     world = join(gpu)
     threads = settings.load().threads
@@ -110,8 +113,9 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     if spec.model.is_dir():
         check_folder(spec.model, spec.trust)
     tokenizer = load_tokenizer(spec.model)
-    task = work.plan(spec, requested, tokenizer, context, world.size)
-    forecast.refuse_what_cannot_fit(forecast.parts(spec, requested, task, world.size), world.size)
+    # Of a cluster that has lost a machine fewer do the work of all: the steps stay what they were.
+    task = work.plan(spec, requested, tokenizer, context, asked if spec.nodes else world.size)
+    forecast.refuse_what_cannot_fit(forecast.parts(spec, requested, task, world.size), here(world))
     context.event("planned", steps=task.steps, rows_per_step=task.rows_per_step, tokens=task.tokens)
     with quiet(), stopping.listening():
         model, perplexity = _train(spec, requested, task, tokenizer, context, world)
@@ -122,7 +126,7 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
         "outputs": outputs,
         "stage": spec.stage,
         "processes": world.size,
-        **_measured(spec, task, context, torch.cuda.device_count()),
+        **_measured(spec, task, context, max(torch.cuda.device_count(), world.size) if gpu else 0),
         **perplexity,
         "parity": parity,
         "hyperparameters": [asdict(outcome) for outcome in outcomes],

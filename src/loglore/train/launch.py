@@ -1,8 +1,9 @@
 """Several training processes on one machine: `torchrun` starts them, each calls the same `run(spec, context)`.
 
 The parent follows the files of the run (progress from `metrics.jsonl`), passes SIGTERM on to the workers, which save a
-checkpoint and end, and hands back what the leading one reports. What workers print is in `workers/`. Several machines:
-start `torchrun … -m loglore.train.launch SPEC.json RUN` on each, with a run folder that all of them see.
+checkpoint and end, and hands back what the leading one reports. What workers print is in `workers/`. On several
+machines a Ray cluster starts the same workers (`loglore.cluster`), or `torchrun … -m loglore.train.launch SPEC.json
+RUN` on each, with a run folder that all of them see.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from loglore.errors import InputError, JobError
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
-from loglore.train import live
+from loglore.train import live, stopping
 from loglore.train.throughput import sparkline
 
 if TYPE_CHECKING:
@@ -27,24 +29,25 @@ if TYPE_CHECKING:
 
 FOLDER = "workers"
 LOOK_EVERY_S = 0.3
-ERRORS = {"InputError": InputError, "JobError": JobError}
+ERRORS = {"InputError": InputError, "StoppedError": stopping.StoppedError, "JobError": JobError}
+TAKING_PART = threading.Event()  # this process is one of a run that another one started
 
 
 def inside() -> bool:
     """Whether this process is a worker already (or was started by `torchrun` by hand)."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return TAKING_PART.is_set() or int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def launch(spec: "TrainSpec", context: RunFolder, processes: int) -> dict[str, Any]:
     """Run a train job in `processes` processes on this machine; returns the leading one's result.
 
     Raises:
-        InputError, JobError: as the workers raised it; JobError when one of them died, with the place of its output.
+        InputError, JobError: as the workers raised it; JobError when one of them died, with the place of its output;
+            InputError for several machines, which are not started from here.
     """
-    folder = context.path / FOLDER
-    folder.mkdir(exist_ok=True)
-    for old in (*folder.glob("error-*.json"), folder / "result.json"):
-        old.unlink(missing_ok=True)
+    if spec.nodes and spec.nodes > 1:
+        raise InputError(f"`nodes`: {spec.nodes} machines are a Ray cluster's to give: run it with --executor ray")
+    folder = cleared(context.path)
     files.write_json(folder / "spec.json", spec.model_dump(mode="json"))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
@@ -58,21 +61,35 @@ def launch(spec: "TrainSpec", context: RunFolder, processes: int) -> dict[str, A
         )
     with _passing_on_sigterm(folder), _killed_with_us(process):
         code = _follow(process, context)
-    return _result(folder, code)
-
-
-def _result(folder: Path, code: int) -> dict[str, Any]:
-    for path in sorted(folder.glob("error-*.json")):
-        fault = files.read_json(path)
-        raise ERRORS[fault["kind"]](fault["message"])
-    result = folder / "result.json"
-    if code or not result.exists():
+    found = outcome(folder)
+    if code or found is None:
         raise JobError(
             f"a training process ended with code {code}; its output is in {folder / 'output.log'}; "
             "the same command goes on from the last checkpoint"
         )
-    found: dict[str, Any] = files.read_json(result)
     return found
+
+
+def cleared(run_folder: Path) -> Path:
+    """The folder of a run's workers, without what earlier ones reported."""
+    folder = run_folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("error-*.json"), folder / "result.json"):
+        old.unlink(missing_ok=True)
+    return folder
+
+
+def outcome(folder: Path) -> dict[str, Any] | None:
+    """What the leading worker reported; None when it did not come to that.
+
+    Raises:
+        InputError, JobError: as a worker raised it.
+    """
+    for path in sorted(folder.glob("error-*.json")):
+        fault = files.read_json(path)
+        raise ERRORS[fault["kind"]](fault["message"])
+    result = folder / "result.json"
+    return dict(files.read_json(result)) if result.exists() else None
 
 
 def _follow(process: "subprocess.Popen[bytes]", context: RunFolder) -> int:
@@ -137,28 +154,44 @@ def worker(spec_path: Path, run_folder: Path) -> None:
     """One process of the run, started by torchrun."""
     import torch
 
-    from loglore.train.job import TrainSpec, run
-    from loglore.train.world import Follower, join
+    from loglore.train.job import TrainSpec
 
     rank = int(os.environ["RANK"])
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
     (folder / f"worker-{rank}.pid").write_text(str(os.getpid()))
     spec = TrainSpec.parse(json.loads(spec_path.read_text("utf-8")), str(spec_path))
+    try:
+        if take_part(spec, run_folder, rank):
+            torch.distributed.destroy_process_group()
+    finally:
+        (folder / f"worker-{rank}.pid").unlink(missing_ok=True)
+
+
+def take_part(spec: "TrainSpec", run_folder: Path, rank: int) -> bool:
+    """Be the process `rank` of the run, and leave what came of it in its folder (`outcome`); False for an error.
+
+    The environment is torchrun's (`RANK`, `WORLD_SIZE` …), whoever started this process.
+    """
+    import torch
+
+    from loglore.train.job import run
+    from loglore.train.world import Follower, join
+
+    TAKING_PART.set()
+    folder = run_folder / FOLDER
     own = run_folder / "spec.json"
     context = RunFolder(run_folder, files.read_json(own) if own.exists() else {}) if rank == 0 else Follower(run_folder)
     try:
         join(torch.cuda.is_available())
         result = run(spec, context)
     except (InputError, JobError) as fault:
-        kind = "InputError" if isinstance(fault, InputError) else "JobError"
+        kind = next(name for name, error in ERRORS.items() if isinstance(fault, error))
         files.write_json(folder / f"error-{rank}.json", {"kind": kind, "message": str(fault)})
-        return
-    finally:
-        (folder / f"worker-{rank}.pid").unlink(missing_ok=True)
+        return False
     if rank == 0:
         files.write_json(folder / "result.json", result)
-    torch.distributed.destroy_process_group()
+    return True
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, overload
 from loglore.data import sources
 from loglore.data.files import Place, Row, placed_rows
 from loglore.data.long_rows import Policy
-from loglore.data.packed import PackedDataset, PackSettings, Source, open_or_build
+from loglore.data.packed import PackedDataset, PackSettings, Render, Source, open_or_build
 from loglore.data.packing import Numbers, PackedRow, plan_rows, plan_samples
-from loglore.data.samples import Stage
+from loglore.data.samples import Stage, render_rows
 from loglore.runs.fingerprint import of_path
 from loglore.runs.progress import track
 from loglore.train.hyperparameters import Hyperparameters
@@ -109,6 +109,7 @@ def build(
     long_rows: Policy = "shorten_log",
     cache: Path | None = None,
     processes: int = 1,
+    render: Render = render_rows,
 ) -> Plan:
     """Read, render and pack, or map what an earlier run packed.
 
@@ -122,6 +123,7 @@ def build(
         long_rows: what happens to chat rows longer than `max_sequence_length` (`data.long_rows`).
         cache: folder for packed datasets; None for one that lasts as long as the plan.
         processes: training processes; a step is `batch_size` x accumulation rows or samples on each.
+        render: makes samples of training rows, in their order.
 
     Raises:
         InputError: a row that is damaged or that `long_rows` does not bring within the limit; names file and row.
@@ -129,10 +131,13 @@ def build(
     if cache is None:
         # The arrays stay mapped after the files are gone (POSIX).
         with tempfile.TemporaryDirectory(prefix="loglore-packed-") as folder:
-            return build(stage, train, validation, tokenizer, requested, max_tokens, long_rows, Path(folder), processes)
+            place = Path(folder)
+            return build(
+                stage, train, validation, tokenizer, requested, max_tokens, long_rows, place, processes, render
+            )
     capacity, epochs, seed = requested.max_sequence_length, requested.epochs, requested.seed
     settings = PackSettings(stage, capacity, long_rows, max_tokens, seed if stage == "cpt" else None)
-    dataset = _packed(cache, train, tokenizer, settings)
+    dataset = _packed(cache, train, tokenizer, settings, render)
     step = requested.samples_per_step * processes
     if stage == "cpt":
         rows = plan_rows(dataset.packing, step, epochs, seed)
@@ -144,9 +149,15 @@ def build(
     return Plan(Steps(dataset, rows), evaluation, epochs)
 
 
-def _packed(cache: Path, path: Path, tokenizer: "PreTrainedTokenizerBase", settings: PackSettings) -> PackedDataset:
+def _packed(
+    cache: Path,
+    path: Path,
+    tokenizer: "PreTrainedTokenizerBase",
+    settings: PackSettings,
+    render: Render = render_rows,
+) -> PackedDataset:
     source = Source(str(path), of_path(path), lambda: _rows(path))
-    return open_or_build(cache, source, tokenizer, settings)
+    return open_or_build(cache, source, tokenizer, settings, render)
 
 
 def _rows(path: Path) -> Iterator[tuple[Place, Row]]:

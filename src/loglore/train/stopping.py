@@ -21,8 +21,13 @@ class StoppedError(JobError):
 
 
 def asked() -> bool:
-    """Whether this process has received SIGTERM since `listening` began."""
+    """Whether this process has received SIGTERM, or was asked to stop, since `listening` began."""
     return _ASKED.is_set()
+
+
+def ask() -> None:
+    """Ask the run of this process to save and end, as SIGTERM does; no signal reaches one that works in a thread."""
+    _ASKED.set()
 
 
 @contextlib.contextmanager

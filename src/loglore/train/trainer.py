@@ -7,6 +7,7 @@ go. Imports torch and transformers: import it inside a function.
 """
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,12 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from loglore import settings
 from loglore.data.packing import IGNORED, PackedRow
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints, launch, stopping, throughput
+from loglore.train import checkpoints, stopping, throughput
 from loglore.train.hyperparameters import Hyperparameters
 from loglore.train.loss import evaluation_loss, summed_loss, tensors
 from loglore.train.master import MasterAdamW, MasterSGD
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from loglore.train.preference import PairPlan as Scheduled
-
-RECOVERY_EVERY_S = 90.0  # a killed run loses at most about this much work; a checkpoint takes seconds
 
 
 class StepRows:
@@ -220,6 +220,8 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.plan, self.requested, self.context, self.world = plan, requested, context, world
         self.saved = time.monotonic()
+        # A killed run loses at most about this much work; a checkpoint takes seconds.
+        self.every_s = settings.load().checkpoint_s
         self.loop: Any = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -228,7 +230,7 @@ class Schedule(TrainerCallback):  # type: ignore[misc]
         stop = self.world.any(stopping.asked()) and step < state.max_steps
         control.should_log = True
         control.should_evaluate = bool(self.plan.evaluation) and evaluates(self.requested, self.plan, step)
-        due = time.monotonic() - self.saved >= RECOVERY_EVERY_S
+        due = time.monotonic() - self.saved >= self.every_s
         control.should_save = stop or (self.world.of_leader(due) and step < state.max_steps)
         control.should_training_stop = control.should_training_stop or stop
         if control.should_save:
@@ -284,7 +286,7 @@ def common_arguments(requested: Hyperparameters, steps: int, output: Path) -> di
         "bf16": requested.mixed_precision == "bf16",
         "fp16": requested.mixed_precision == "fp16",
         "use_cpu": not gpu,
-        "ddp_backend": "gloo" if launch.inside() and not gpu else None,
+        "ddp_backend": "gloo" if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not gpu else None,
         "activation_checkpointing": not requested.disable_gradient_checkpointing,
         "use_liger_kernel": requested.liger_kernel and gpu,
         "seed": requested.seed,

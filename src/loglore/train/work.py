@@ -211,7 +211,7 @@ def plan(
     """
     if spec.stage == "dpo":
         return _pairs(spec, requested, tokenizer, processes)
-    rows = _with_replay(spec, requested, context) if spec.replay else spec.train
+    rows = rows_of(spec, requested, context)
     found = plans.build(
         spec.stage, rows, spec.validation, tokenizer, requested, spec.max_tokens, spec.long_rows,
         context.path / "packed", processes,
@@ -225,6 +225,11 @@ def plan(
         "long_rows": found.steps.dataset.report["long_rows"],
     }
     return PackedWork(spec.stage, found, facts)
+
+
+def rows_of(spec: "TrainSpec", requested: Hyperparameters, context: RunFolder) -> Path:
+    """The file of training rows, with general text among them where the spec asks for it."""
+    return _with_replay(spec, requested, context) if spec.replay else spec.train
 
 
 def _with_replay(spec: "TrainSpec", requested: Hyperparameters, context: RunFolder) -> Path:

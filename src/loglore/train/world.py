@@ -83,6 +83,11 @@ def join(gpu: bool) -> World:
     return World(dist.get_rank(), size)
 
 
+def here(world: World) -> int:
+    """How many of the run's processes share this machine and its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world.size)) if world.size > 1 else 1
+
+
 class Follower(RunFolder):
     """The run folder for a process that does not lead: it reads, and writes nothing."""
 

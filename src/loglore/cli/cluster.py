@@ -1,0 +1,69 @@
+"""`loglore cluster …`, and what other verbs need to run jobs on a Ray cluster."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from loglore.cli.output import AsJson, table
+from loglore.errors import InputError
+
+if TYPE_CHECKING:
+    from loglore.cluster.submission import OnRay
+
+app = typer.Typer(help="A Ray cluster: what it has, and whether a job fits.", no_args_is_help=True)
+
+ExecutorName = Literal["local", "ray"]
+ExecutorOption = Annotated[ExecutorName, typer.Option("--executor", help="Where jobs run: here, or on a Ray cluster.")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="URL of Ray's job server [RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265]."),
+]
+Nodes = Annotated[int | None, typer.Option(min=1, help="Machines for each training job.")]
+GpusPerNode = Annotated[int | None, typer.Option(min=1, help="GPUs (without any: processes) on each of them.")]
+
+
+@app.callback()
+def root() -> None:
+    """A Ray cluster: what it has, and whether a job fits."""
+
+
+@app.command("check")
+def check(
+    spec: Annotated[Path | None, typer.Argument(help="Recipe or spec file of a training job: does it fit?")] = None,
+    address: Address = None,
+    storage: Annotated[Path, typer.Option(help="A folder that all nodes should see.")] = Path(),
+    nodes: Nodes = None,
+    gpus_per_node: GpusPerNode = None,
+    as_json: AsJson = False,
+) -> None:
+    """What every node has, whether all fit together and see the storage, and whether a job's estimate fits."""
+    from loglore.cluster import check as checks
+    from loglore.cluster.connection import address_of
+
+    found = checks.check(address_of(address), storage.absolute(), spec, nodes, gpus_per_node)
+    table(found.rows(), ["node", "role", "cpus", "gpus", "accelerator", "memory_gib", "gpu_memory_gib"], as_json)
+    if not as_json:
+        print("\n".join(found.lines))
+
+
+def on_ray(executor: ExecutorName, address: str | None, nodes: int | None, gpus_per_node: int | None) -> "OnRay | None":
+    """What does jobs on the cluster; None where they run here.
+
+    Raises:
+        InputError: options of a cluster, and no cluster.
+    """
+    if executor == "local":
+        refuse_without_ray(address=address, nodes=nodes, gpus_per_node=gpus_per_node)
+        return None
+    from loglore.cluster.connection import address_of
+    from loglore.cluster.submission import OnRay
+
+    return OnRay(address_of(address))
+
+
+def refuse_without_ray(**options: object) -> None:
+    """Refuse options that would be ignored."""
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(f"--{name.replace('_', '-')} is of a cluster: add --executor ray")

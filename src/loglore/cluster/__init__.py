@@ -1,0 +1,12 @@
+"""Jobs on a Ray cluster: the same functions, called there. Placing, queueing and starting again are Ray's, not ours.
+
+    here                                              on the cluster
+    submission ── order, pulse, wish to stop ──────>  driver ──┬── the job's function, in the driver's process
+        ^   └── Ray Jobs: submit, state, stop              │   └── training: Ray Train, one worker a GPU (or node)
+        └────── log, events, metrics, result ─── run folder, on storage that all nodes see
+
+`connection` finds the cluster and what it has, `wanted` says what a job wants of it, `order` is what both sides read,
+`nodes` asks every node, `training` is Ray Train, `packing` and `writing` are Ray Data over shards of a large corpus and
+of a synthesis, `executor` is for the queue's worker, `check` (with `look` there) is `loglore cluster check`, `scale`
+computes what more machines would take.
+"""

@@ -1,0 +1,218 @@
+"""The submitting side of a job on a cluster: hands it to Ray Jobs, lives with it, brings its end back.
+
+`OnRay` takes the place of `jobs.runner.here`: what comes before and after a job (checking its spec, skipping what is
+done, publishing) stays on this machine, and only the job's function runs there. While this process lives it sends
+pulses; a job without them saves and ends. An earlier attempt at the same run folder that still runs is ended first.
+"""
+
+import hashlib
+import secrets
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loglore.cluster import connection, order
+from loglore.cluster.order import Order
+from loglore.cluster.wanted import wanted
+from loglore.errors import DiskFullError, InputError, JobError
+from loglore.jobs.executor import BAD_INPUT, BUSY, DISK_FULL, DONE, STOPPED
+from loglore.jobs.runner import BusyError
+from loglore.runs import files
+from loglore.runs.folder import RunFolder
+from loglore.runs.spec import Spec
+from loglore.train.stopping import StoppedError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+LOOK_S = 0.5
+BEAT_S = 1.5
+LEASE_S = 45.0
+SILENT_S = 30.0  # without an answer of the cluster, a job is given up
+SAVE_S = 120.0  # for a job that was told to stop
+END_S = 60.0  # for one that was ended
+RUN = "loglore_run"  # in a Ray job's metadata: the run folder
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Does jobs on a cluster; call it as `jobs.runner.Perform`.
+
+    Attributes:
+        address: URL of Ray's job server.
+        gpus: GPUs that the queue gave the job; None where there is no queue.
+        lease_s: for which a job there goes on without a sign of life from here.
+    """
+
+    address: str
+    gpus: int | None = None
+    lease_s: float = LEASE_S
+
+    def __call__(self, kind: str, spec: Spec, context: RunFolder) -> dict[str, Any]:
+        """Do a job there.
+
+        Raises:
+            InputError: the cluster is of other versions, has too little, or does not see the run folder or an input.
+            JobError: no cluster answers, or the job failed as the job itself says.
+        """
+        client = connection.connect(self.address)
+        want = wanted(kind, spec, self.gpus, connection.nodes_of(self.address))
+        folder = (context.path / order.FOLDER).absolute()
+        end_earlier(self.address, context.path)
+        values = absolute(spec).model_dump(mode="json")
+        workers = want.workers
+        if kind == "train":
+            # The plan of steps is made for as many as there were first, whatever becomes of them.
+            earlier = Order.read(folder).spec["nodes"] if (folder / order.ORDER).exists() else None
+            planned = earlier or workers
+            values |= {"nodes": planned, "processes": 1}
+            # One process needs no others to be started for it: it works in the driver.
+            workers = 0 if planned == workers == 1 else workers
+        Order(kind, values, workers, want.gpus, want.cpus, self.lease_s, order.home()).write(folder)
+        job = _submit(client, folder, workers, want.gpus, want.cpus)
+        context.event("submitted", cluster=self.address, ray_job=job, workers=want.workers, gpus=want.gpus)
+        return _Waiting(client, self.address, job, folder).result()
+
+
+def absolute(spec: Spec) -> Spec:
+    """The spec with absolute paths: the cluster's processes have a working directory of their own."""
+    changed = {name: _absolute(getattr(spec, name)) for name in spec.inputs()}
+    return spec.model_copy(update=changed)
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: path.absolute() for name, path in value.items()}
+    return [path.absolute() for path in value] if isinstance(value, list) else value.absolute()
+
+
+def end_earlier(address: str, run_folder: Path, timeout_s: float = END_S) -> None:
+    """End what an earlier attempt at a run folder left running on the cluster, and wait until it has.
+
+    Raises:
+        JobError: no cluster answers. BusyError: it has not ended in time.
+    """
+    client = connection.connect(address)
+    with connection.answering(address):
+        mine = [each for each in client.list_jobs() if (each.metadata or {}).get(RUN) == str(run_folder.absolute())]
+        left = [str(each.submission_id) for each in mine if not each.status.is_terminal()]
+        for job in left:
+            client.stop_job(job)
+        deadline = time.monotonic() + timeout_s
+        while left and time.monotonic() < deadline:
+            left = [job for job in left if not client.get_job_status(job).is_terminal()]
+            time.sleep(LOOK_S / 5)
+    if left:
+        raise BusyError(
+            f"{run_folder}: an earlier attempt has not ended on the cluster at {address}: {', '.join(left)}"
+        )
+
+
+def _submit(client: "JobSubmissionClient", folder: Path, workers: int, gpus: int, cpus: int) -> str:
+    """Submit the driver; for training it takes nothing itself, its workers do."""
+    expected = ",".join(f"{name}={version}" for name, version in order.versions().items())
+    run = folder.parent
+    name = f"loglore-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}-{secrets.token_hex(4)}"
+    with connection.answering(client.get_address()):
+        submitted: str = client.submit_job(
+            entrypoint=f"python -m loglore.cluster.driver {_quoted(folder)} {expected}",
+            submission_id=name,
+            metadata={RUN: str(run)},
+            runtime_env={"env_vars": order.environment()},
+            entrypoint_num_cpus=0 if workers else cpus,
+            entrypoint_num_gpus=0 if workers else gpus,
+        )
+    return submitted
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+class _Waiting:
+    """A submitted job, while this process waits for it."""
+
+    def __init__(self, client: "JobSubmissionClient", address: str, job: str, folder: Path) -> None:
+        self.client, self.address, self.job, self.folder = client, address, job, folder
+        self._beats = 0
+        self._told = (folder / order.OUTPUT).stat().st_size if (folder / order.OUTPUT).exists() else 0
+
+    def result(self) -> dict[str, Any]:
+        """Wait for the end; Ctrl-C (SIGTERM in a worker's process) lets the job save first."""
+        try:
+            self._until_ended(lambda: False)
+        except KeyboardInterrupt:
+            (self.folder / order.STOP).touch()
+            deadline = time.monotonic() + SAVE_S
+            self._until_ended(lambda: time.monotonic() > deadline)
+            outcome = self._outcome()
+            if outcome is None or outcome["status"] != DONE:
+                end_earlier(self.address, self.folder.parent)
+                raise
+        return self._judged()
+
+    def _until_ended(self, enough: Callable[[], bool]) -> None:
+        answered, beaten = time.monotonic(), 0.0
+        while not enough():
+            if time.monotonic() - beaten > BEAT_S:
+                self._beats, beaten = self._beats + 1, time.monotonic()
+                files.write_text(self.folder / order.PULSE, str(self._beats))
+            try:
+                with connection.answering(self.address):
+                    ended = self.client.get_job_status(self.job).is_terminal()
+                answered = time.monotonic()
+            except JobError as fault:
+                if time.monotonic() - answered > SILENT_S:
+                    raise JobError(f"{fault}; the job there ends, and the same command goes on where it was") from None
+                ended = False
+            self._relay()
+            if ended:
+                return
+            time.sleep(LOOK_S)
+
+    def _relay(self) -> None:
+        """What the job has printed since the last look, on standard error."""
+        output = self.folder / order.OUTPUT
+        if not output.exists():
+            return
+        with output.open("rb") as stream:
+            stream.seek(self._told)
+            new = stream.read()
+        self._told += len(new)
+        if new:
+            sys.stderr.write(new.decode("utf-8", "replace"))
+            sys.stderr.flush()
+
+    def _outcome(self) -> dict[str, Any] | None:
+        path = self.folder / order.OUTCOME
+        return dict(files.read_json(path)) if path.exists() else None
+
+    def _judged(self) -> dict[str, Any]:
+        """The job's result, or its error as its own."""
+        outcome = self._outcome()
+        if outcome is None:
+            raise self._death()
+        status, message = outcome["status"], str(outcome["message"])
+        if status == DONE:
+            return dict(outcome["result"])
+        if status == DISK_FULL:
+            raise DiskFullError(message, 1)
+        raise {BAD_INPUT: InputError, BUSY: BusyError, STOPPED: StoppedError}.get(status, JobError)(message)
+
+    def _death(self) -> Exception:
+        """Why a job ended without saying so itself."""
+        with connection.answering(self.address):
+            found = self.client.get_job_info(self.job)
+            lines = self.client.get_job_logs(self.job).strip().splitlines()
+        last = lines[-1] if lines else str(found.message or found.status)
+        if found.driver_exit_code == BAD_INPUT:
+            return InputError(last.removeprefix("loglore: "))
+        if str(found.status) == "STOPPED":
+            return StoppedError(f"Ray job {self.job} was stopped on the cluster; the same command goes on")
+        again = "the same command goes on from its last checkpoint"
+        return JobError(f"Ray job {self.job} ended without a result: {last[:300]}; {again}")

@@ -1,0 +1,182 @@
+"""Training on a cluster: Ray Train starts the workers and joins them; each calls the one train function.
+
+    driver ── nodes asked ── TorchTrainer ── workers: launch.take_part ── result
+                  ^                             │ one is lost (its node, its process)
+                  └── again, from the last checkpoint in the run folder, with those that are left where that is possible
+
+Under `ddp` every process holds all state, so that fewer can go on: the plan of steps is made for the number asked for,
+and those who are left take more rows each. Shards (`fsdp`, `deepspeed`) belong to a number of processes: the run waits
+until there are as many again. Checkpoints, metrics and events are those of a run on one machine.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from loglore.cluster import nodes, order, packing
+from loglore.cluster.order import Order
+from loglore.errors import JobError
+from loglore.jobs import process
+from loglore.runs import files
+from loglore.runs.folder import RunFolder
+from loglore.runs.telemetry import sampled
+from loglore.train import checkpoints, hyperparameters, launch, stopping
+from loglore.train.job import TrainSpec
+
+LOOK_EVERY_S = 1.0
+MOST_LOSSES = 3  # in a row, without a checkpoint between them
+STARTED = "workers started"
+WAITING = "nodes are taken, or not yet known to be lost"
+
+
+def train(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
+    """Train on the cluster that this process is a driver of.
+
+    Returns:
+        What the train function does, and `cluster`: workers of each start, and what was lost.
+
+    Raises:
+        InputError, JobError: as the train function; JobError when workers are lost again and again.
+    """
+    import ray
+
+    folder = context.path / order.FOLDER
+    ray.init(logging_level="warning")
+    try:
+        inputs = [path for paths in spec.inputs().values() for path in paths]
+        context.event("nodes asked", nodes=nodes.check(folder, inputs, asked.gpus > 0))
+        with _stopping(folder):
+            if packing.pack(spec, context) is not None:
+                context.event("packed", by="all nodes")
+            return _until_done(spec, context, asked)
+    finally:
+        ray.shutdown()
+
+
+def _until_done(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
+    losses: list[dict[str, Any]] = []
+    row, last = 0, -1
+    before = len(_starts(context))
+    count = asked.workers
+    while True:
+        workers = launch.cleared(context.path)
+        fault = _start(spec, context, asked, count)
+        found = launch.outcome(workers)
+        if found is not None:
+            started = _starts(context)[before:]
+            return {**found, "cluster": {"starts": started, "losses": losses}}
+        count = _left(spec, asked)
+        kept = checkpoints.complete(context.path / "checkpoints")
+        step = checkpoints.step_of(kept[-1]) if kept else 0
+        if process.ASKED.is_set():
+            raise stopping.StoppedError(f"stopped without all workers; the same command goes on from step {step}")
+        if fault == WAITING:
+            continue
+        row, last = (row + 1 if step == last else 1), step
+        losses.append({"after_step": _last_step(context), "from_step": step, "reason": fault})
+        context.event("workers lost", **losses[-1])
+        if row > MOST_LOSSES:
+            raise JobError(f"workers were lost {row} times without a step between: {fault}")
+
+
+def _left(spec: TrainSpec, asked: Order) -> int:
+    """How many workers go on after a loss: those that the nodes that are left have room for, where fewer can.
+
+    Ray Train's own elastic range asked for workers on the lost node for minutes (Ray 2.60, nodes killed).
+    """
+    import ray
+
+    if spec.stage == "dpo" or hyperparameters.load(spec.hyperparameters).distributed_backend != "ddp":
+        return asked.workers
+    rooms = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = {"CPU": asked.cpus, **({"GPU": asked.gpus} if asked.gpus else {})}
+    room = sum(int(min(has.get(name, 0) // needed for name, needed in each.items())) for has in rooms)
+    return max(min(room, asked.workers), 1)
+
+
+def _start(spec: TrainSpec, context: RunFolder, asked: Order, count: int) -> str:
+    """One start of `count` workers; returns why it ended, empty when all came to their end."""
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    trainer = TorchTrainer(
+        _work,
+        train_loop_config={"spec": spec.model_dump(mode="json"), "run": str(context.path)},
+        scaling_config=ScalingConfig(
+            num_workers=count,
+            use_gpu=asked.gpus > 0,
+            resources_per_worker={"CPU": asked.cpus, **({"GPU": asked.gpus} if asked.gpus else {})},
+        ),
+        torch_config=TorchConfig(backend="nccl" if asked.gpus else "gloo"),
+        run_config=RunConfig(
+            name=f"start-{time.time_ns()}",
+            storage_path=str(context.path / order.FOLDER / "ray"),
+            # Whether and how it goes on is decided above: an error of the job's own must not be tried again.
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ControllerError as fault:
+        if "startup timed out" in str(fault):
+            return WAITING
+        return " ".join(str(fault).split())[:300]
+    except Exception as fault:  # Ray wraps whatever a worker raised, and the loss of workers, in errors of many kinds
+        return " ".join(str(fault).split())[:300]
+    return ""
+
+
+def _work(config: dict[str, Any]) -> None:
+    """One worker, in a thread of a process that Ray started."""
+    from ray import train as ray_train
+
+    run, rank = Path(config["run"]), ray_train.get_context().get_world_rank()
+    threading.Thread(target=_stop_when_wished, args=(run / order.FOLDER / order.STOP,), daemon=True).start()
+    spec = TrainSpec.parse(config["spec"], "train")
+    if rank == 0:
+        own = files.read_json(run / "spec.json")
+        context = RunFolder(run, own)
+        context.event(STARTED, workers=ray_train.get_context().get_world_size())
+        with sampled(context):
+            done = launch.take_part(spec, run, rank)
+    else:
+        done = launch.take_part(spec, run, rank)
+    if not done:
+        # The others must not wait for this one.
+        raise JobError(f"worker {rank} ended with an error: {run / launch.FOLDER}")
+
+
+def _stop_when_wished(wish: Path) -> None:
+    while True:
+        if wish.exists():
+            stopping.ask()
+        time.sleep(LOOK_EVERY_S)
+
+
+@contextlib.contextmanager
+def _stopping(folder: Path) -> Iterator[None]:
+    """SIGTERM becomes the wish that all workers see; they save, and end together."""
+
+    def tell(*_: Any) -> None:
+        process.ASKED.set()
+        (folder / order.STOP).touch()
+
+    # Ray has put its own in place of the driver's.
+    before = signal.signal(signal.SIGTERM, tell)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _starts(context: RunFolder) -> list[int]:
+    rows = files.read_jsonl_log(context.path / "events.jsonl")
+    return [int(row["workers"]) for row in rows if row["event"] == STARTED]
+
+
+def _last_step(context: RunFolder) -> int:
+    return max((int(row["step"]) for row in context.metrics() if "loss" in row), default=0)

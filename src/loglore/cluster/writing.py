@@ -1,0 +1,93 @@
+"""The built-in analyst on all nodes: Ray Data over shards of a synthesis' plan, into the rows that one machine writes.
+
+Every worker opens the same logs and plans the same rows (a seed decides), and writes its shards of them; the driver
+puts them together in the order of the plan, gate's removals and counts with them, and cleans. A teacher behind an
+endpoint is asked by one process: its replicas are the narrow part, not the asking.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from loglore.runs.folder import RunFolder
+from loglore.runs.progress import Tick
+from loglore.synth import chat, writers
+from loglore.synth.chat import ChatSpec
+from loglore.synth.rows import Asked, Row
+from loglore.synth.writers import Workshop
+
+MANY = 5_000  # rows; the analyst writes fewer before workers have opened the logs
+SHARD = 200  # rows of a shard: seconds of work
+UNDER_WAY = 128 << 20  # bytes in the object store
+
+
+def is_large(spec: Any) -> bool:
+    """Whether a synthesis is worth more than one process."""
+    rows = spec.train_rows + spec.validation_rows + spec.test_rows
+    return bool(spec.teacher == "analyst" and rows >= MANY)
+
+
+def synth(spec: ChatSpec, context: RunFolder, shard: int = SHARD) -> dict[str, Any]:
+    """The job `synth` with the analyst on all nodes; Ray is joined already. Everything else as `synth.chat.run`."""
+    return chat.run(spec, context, _Sharded(spec, shard))
+
+
+@dataclass(frozen=True)
+class _Sharded:
+    """Takes the place of `writers.by_analyst`; shard: rows of each."""
+
+    spec: ChatSpec
+    shard: int
+
+    def __call__(self, shop: Workshop, plan: Sequence[Asked], tick: Tick) -> Iterator[Row]:
+        """Rows in the order of the plan; what the shop keeps count of is taken over."""
+        import ray
+
+        if not plan:
+            return
+        data = ray.data.DataContext.get_current()
+        data.execution_options.preserve_order = True
+        data.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=UNDER_WAY)
+        data.enable_progress_bars = False
+        starts = range(0, len(plan), self.shard)
+        split = plan[0].split
+        asked = [{"split": split, "start": start, "end": min(start + self.shard, len(plan))} for start in starts]
+        workers = max(1, min(len(asked), int(ray.available_resources().get("CPU", 1))))
+        told = {"spec": self.spec.model_dump(mode="json")}
+        shards = ray.data.from_items(asked, override_num_blocks=len(asked)).map_batches(
+            _Writer, fn_constructor_kwargs=told, batch_size=1, concurrency=workers, num_cpus=1
+        )
+        for part in shards.iter_rows():
+            for made in json.loads(part["made"]):
+                shop.removed += made["removed"]
+                shop.notes.update(made["notes"])
+                if made["row"] is not None:
+                    shop.verdicts.update(made["verdicts"])
+                    yield made["row"]
+                tick()
+
+
+class _Writer:
+    """A worker: it opens the logs once, and writes one shard after the other."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._shop, self._plan = chat.opened(ChatSpec.parse(spec, "synth"))
+
+    def __call__(self, asked: dict[str, Any]) -> dict[str, list[str]]:
+        """`made`: for each row of the plan the row or None, and what the shop noted about it."""
+        (split,), (start,), (end,) = asked["split"], asked["start"], asked["end"]
+        return {"made": [json.dumps([self._one(one) for one in self._plan[str(split)][int(start) : int(end)]])]}
+
+    def _one(self, asked: Asked) -> dict[str, Any]:
+        shop = self._shop
+        shop.removed.clear()
+        shop.notes.clear()
+        shop.verdicts.clear()
+        found = list(writers.by_analyst(shop, [asked], lambda amount=1, note="": None))
+        return {
+            "row": found[0] if found else None,
+            "removed": list(shop.removed),
+            "notes": dict(shop.notes),
+            "verdicts": dict(shop.verdicts),
+        }

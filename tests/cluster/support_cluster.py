@@ -1,0 +1,94 @@
+"""A Ray cluster on this machine, its nodes separate raylets, small in memory."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+OBJECT_STORE = 100 << 20  # bytes of a node
+
+
+class SmallCluster:
+    """`url`: of its job server; `address`: for processes that join it. Each node has one CPU."""
+
+    def __init__(self, cluster: Any, url: str) -> None:
+        self.url, self.address = url, str(cluster.address)
+        self._cluster = cluster
+
+    def add(self) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
+
+    @contextlib.contextmanager
+    def apart(self, hidden: Path) -> Iterator[bool]:
+        """A node more, started by `ray start` in a mount namespace where a folder is empty; False where none may be.
+
+        A real process of its own, as on another machine without the shared storage.
+        """
+        ray = Path(sys.executable).with_name("ray")
+        start = [
+            str(ray), "start", "--address", self.address, "--num-cpus", "1", "--num-gpus", "0", "--block",
+            "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats",
+        ]  # fmt: skip
+        inside = f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"
+        allowed = subprocess.run(
+            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(hidden)], capture_output=True, check=False
+        )
+        if allowed.returncode:
+            yield False
+            return
+        process = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", inside],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield True
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            process.wait(60)
+            for each in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
+
+    def kill(self, node: Any) -> None:
+        self._cluster.remove_node(node, allow_graceful=False)
+
+
+@contextlib.contextmanager
+def small_cluster(nodes: int) -> Iterator[SmallCluster]:
+    """A running cluster; all its processes are ended with it."""
+    from ray.cluster_utils import Cluster
+
+    port = free_port()
+    before = dict(os.environ)
+    # Ray Jobs start `python`: the one that runs this test.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+    head = {
+        "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
+        "dashboard_host": "127.0.0.1", "dashboard_port": port,
+    }  # fmt: skip
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        found = SmallCluster(cluster, f"http://127.0.0.1:{port}")
+        for _ in range(nodes - 1):
+            found.add()
+        yield found
+    finally:
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
