@@ -95,6 +95,35 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
     return f'<div class="ll-scroll"><table class="ll-table">{content}</table></div>'
 
 
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
+_RULE = re.compile(r"[\s|:-]+")
+
+
+def card(text: str) -> str:
+    """A model's card as HTML: its tables as tables, the rest as `answer`; what is meant for machines is left out.
+
+    A card comes from whoever made the model, so Markdown is not interpreted further.
+    """
+    pieces = []
+    lines = _FRONT_MATTER.sub("", text).splitlines()
+    for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
+        if not is_table:
+            pieces.append(answer("\n".join(group)))
+            continue
+        rows = [
+            [answer(cell.strip()) for cell in line.strip("| ").split("|")]
+            for line in group
+            if not _RULE.fullmatch(line)
+        ]
+        width = max(map(len, rows), default=0)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in [*row, *[""] * (width - len(row))]) + "</tr>"
+            for row in rows
+        )
+        pieces.append(f'<div class="ll-scroll"><table class="ll-table"><tbody>{body}</tbody></table></div>')
+    return f'<div class="ll-card">{"".join(pieces)}</div>'
+
+
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 190, 40, 60, 16
 
 

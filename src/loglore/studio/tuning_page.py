@@ -1,11 +1,12 @@
 """Fine-tuning: a wizard (base and trainer, data, hyperparameters as form and JSON, start), the list, and each job."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from loglore.studio import job_view, shared, tuning_form
+from loglore.studio import job_list, job_view, shared, tuning_form
 from loglore.studio.words import say
 
 VIEWS = ("list", "new")
@@ -15,7 +16,6 @@ FORMATS = {
     "cpt": ("corpus", "nlplog"),
     "dpo": ("sharegpt-dpo",),
 }
-MOST = 100
 GIB = 1 << 30
 
 
@@ -30,25 +30,21 @@ def show() -> None:
 
 
 def _list() -> None:
-    found = shared.api().get("/studio/jobs", kind="train", limit=MOST)["data"]
-    if not found:
-        shared.empty(say("tuning.none"), say("tuning.none_help"))
-        return
-    st.html(job_view.listing(found))
-    job = shared.chosen(
-        say("tuning.open"), [each["id"] for each in found], "job", lambda each: job_view.label(found, each)
-    )
+    nothing = say("tuning.none"), say("tuning.none_help")
+    job = job_list.choose(("train",), say("tuning.open"), "job", nothing)
     if job:
-        job_view.live(job)
+        job_view.live(job["id"])
 
 
 def _wizard() -> None:
     api = shared.api()
     models = [each["id"] for each in api.models() if not each.get("session")]
-    datasets = api.get("/studio/datasets", limit=MOST)["data"]
+    datasets = api.every("/studio/datasets")
     if not models:
         shared.empty(say("models.none"), say("models.none_help"))
         return
+    if example := st.session_state.pop("tuning-from", None):
+        _take_over(example, models, [each["id"] for each in datasets])
     st.subheader(say("tuning.step_base"))
     columns = st.columns(2)
     model = columns[0].selectbox(say("tuning.base"), models, key="tuning-base")
@@ -72,6 +68,20 @@ def _wizard() -> None:
     values = tuning_form.edit(str(method))
     st.subheader(say("tuning.step_start"))
     _finish(_body(str(model), str(method), str(train), validation), values)
+
+
+def _take_over(job: str, models: Sequence[str], datasets: Sequence[str]) -> None:
+    """Fill the wizard with what a job was made of, as far as it is still there."""
+    found = shared.api().get(f"/fine_tuning/jobs/{job}")
+    method = found["method"]["type"]
+    st.session_state["tuning-method"] = method
+    wanted = {"tuning-base": (found["model"], models)}
+    for key, file in (("train", found["training_file"]), ("validation", found["validation_file"])):
+        wanted[f"tuning-{key}-{method}"] = str(file or "").removeprefix("dataset:"), datasets
+    for name, (value, offered) in wanted.items():
+        if value in offered:
+            st.session_state[name] = value
+    tuning_form.take(method, found["method"][method]["hyperparameters"])
 
 
 def _body(model: str, method: str, train: str, validation: str | None) -> dict[str, Any]:
