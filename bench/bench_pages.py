@@ -11,6 +11,7 @@ percentile.
 import argparse
 import contextlib
 import json
+import logging
 import math
 import os
 import statistics
@@ -78,6 +79,7 @@ def main() -> None:
     options.add_argument("--loads", type=int, default=20)
     wish = options.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
+    logging.disable(logging.WARNING)  # Streamlit misses the browser at every load
     with tempfile.TemporaryDirectory(prefix="loglore-pages-") as place:
         os.environ["LOGLORE_HOME"] = place
         newest = fill(Path(place), wish.jobs)

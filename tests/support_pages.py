@@ -90,6 +90,7 @@ def _write(folder: Path, name: str, steps: int, rows: int) -> None:
         values = {"learning_rate": 1e-5, "grad_norm": 1.0}
         rows_of = [{"step": step, "loss": 2 - step / steps, **values} for step in range(1, steps + 1)]
         _lines(folder / "metrics.jsonl", rows_of)
+        _lines(folder / "events.jsonl", [{"time": "2026-11-26T10:00:00+00:00", "event": "planned", "steps": 2 * steps}])
         _lines(folder / "system.jsonl", [_sample(number) for number in range(steps)])
     elif name.startswith("test"):
         _write_rows(folder / "rows.parquet", rows, 0.5 if name == "test" else 1.0)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from loglore.api import fine_tuning, inputs
+from loglore.api import fine_tuning, inputs, runs
 from loglore.api import fine_tuning_objects as objects
 from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, known
@@ -122,9 +122,11 @@ def router(database: Database, logs: Path) -> APIRouter:
 def _add_one(routes: APIRouter, database: Database) -> None:
     @routes.get("/jobs/{job}")
     def read_job(job: str) -> dict[str, Any]:
-        """One job with its spec, and its report when it is over."""
+        """One job with its spec, the optimizer steps done if it trains, and its report when it is over."""
         found = known(lambda: jobs.find(database, job))
-        return {**_shown(database, found), "spec": dict(found.spec), "report": found.report}
+        folder = Path(found.folder)
+        steps = runs.progress(folder, files.read_jsonl_log(folder / "events.jsonl")) if found.kind == "train" else None
+        return {**_shown(database, found), "spec": dict(found.spec), "report": found.report, "progress": steps}
 
     @routes.post("/jobs/{job}/cancel")
     def cancel_job(job: str, request: Request) -> dict[str, Any]:

@@ -27,9 +27,14 @@ def show() -> None:
             _one(name)
     else:
         shared.empty(say("data.no_connections"), say("data.no_connections_help"))
-    with st.expander(say("data.connect"), expanded=not found), st.form("data-connect", clear_on_submit=True):
-        values = {name: st.text_input(say(f"data.{name}")) for name in ("name", *PLACE)}
-        secret = st.text_input(say("data.secret"), type="password", help=say("data.secret_help"))
+    with st.expander(say("data.new_connection"), expanded=not found), st.form("data-connect", clear_on_submit=True):
+        columns = st.columns(3)
+        hints = {"endpoint": say("data.amazon")}
+        values = {
+            name: columns[place % 3].text_input(say(f"data.{name}"), placeholder=hints.get(name))
+            for place, name in enumerate(("name", *PLACE))
+        }
+        secret = columns[2].text_input(say("data.secret"), type="password", help=say("data.secret_help"))
         if st.form_submit_button(say("data.connect"), type="primary"):
             shared.api().post("/studio/connections", {**{k: v for k, v in values.items() if v}, "secret": secret})
             st.rerun()

@@ -26,7 +26,7 @@ def show() -> None:
         _form(names)
     else:
         shared.empty(say("data.no_logs"), say("data.no_logs_help", folder=escape(listed["root"])))
-    st.subheader(say("data.jobs"))
+    st.header(say("data.jobs"))
     job = job_list.choose(KINDS, say("tuning.open"), "job", (say("data.no_jobs"), say("data.no_jobs_help")))
     if job:
         job_view.live(job["id"], _datasets)

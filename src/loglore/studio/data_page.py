@@ -72,7 +72,7 @@ def _row(each: dict[str, Any]) -> list[str]:
 
 def _one(found: dict[str, Any]) -> None:
     name = found["id"]
-    st.subheader(name)
+    st.header(name)
     rows, check, tokens, lineage = st.tabs([say(f"data.tab_{each}") for each in ("rows", "check", "tokens", "lineage")])
     with rows:
         _preview(found)

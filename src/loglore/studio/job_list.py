@@ -9,7 +9,7 @@ from loglore.errors import InputError
 from loglore.studio import job_view, shared
 from loglore.studio.words import say
 
-PAGE = 25
+PAGE = 10
 GROUPS: dict[str, tuple[str, ...] | None] = {
     "all": None,
     "open": ("queued", "running", "paused"),

@@ -38,6 +38,7 @@ def live(job: str, result: Callable[[dict[str, Any]], None] | None = None) -> No
     st.fragment(draw, run_every=every)()
     if result is not None and known["state"] == "succeeded":
         result(known)
+    st.fragment(lambda: _machine(known), run_every=every)()
     _details(known)
 
 
@@ -114,24 +115,34 @@ def _left(job: dict[str, Any]) -> str:
 
 
 def _running(job: dict[str, Any]) -> None:
-    found = shared.api().get(f"/studio/jobs/{job['id']}/metrics", most=MOST_STEPS)
-    rows = found["data"]
-    if job["kind"] == "train":
-        if any("loss" in row or "eval_loss" in row for row in rows):
-            st.altair_chart(charts.losses({job["name"] or job["id"]: rows}), width="stretch", alt=say("job.loss_alt"))
-        elif job["state"] not in shared.OVER:
-            waits = "job.no_steps" if job["state"] == "running" else "job.waits"
-            st.caption(say(waits))
-        _more_curves(rows)
-    if found["system"]:
-        with st.expander(say("job.system"), expanded=job["state"] == "running"):
-            columns = st.columns(2)
-            for place, (unit, chart) in enumerate(charts.system(found["system"]).items()):
-                columns[place % 2].altair_chart(chart, width="stretch", alt=say("job.system_alt", unit=unit))
-    text = shared.api().log_tail(job["id"])
-    if text.strip():
-        with st.expander(say("job.log")):
-            st.code(markup.clean(text), language=None, height=320)
+    if job["state"] == "queued":
+        st.caption(say("job.waits"))
+    if job["kind"] != "train":
+        return
+    if job["progress"] and job["state"] not in shared.OVER:
+        done, total = job["progress"]["done"], job["progress"]["total"]
+        st.progress(min(done / max(total, 1), 1.0), say("runs.step", done=f"{done:,}", total=f"{total:,}"))
+    rows = shared.api().get(f"/studio/jobs/{job['id']}/metrics", most=MOST_STEPS)["data"]
+    if any("loss" in row or "eval_loss" in row for row in rows):
+        st.altair_chart(charts.losses({job["name"] or job["id"]: rows}), width="stretch", alt=say("job.loss_alt"))
+    elif job["state"] == "running":
+        st.caption(say("job.no_steps"))
+    _more_curves(rows)
+
+
+def _machine(job: dict[str, Any]) -> None:
+    """What the job uses of the machine, and what it prints."""
+    with shared.errors_shown():
+        samples = shared.api().get(f"/studio/jobs/{job['id']}/metrics", most=MOST_STEPS)["system"]
+        if samples:
+            with st.expander(say("job.system"), expanded=job["state"] == "running"):
+                columns = st.columns(2)
+                for place, (unit, chart) in enumerate(charts.system(samples).items()):
+                    columns[place % 2].altair_chart(chart, width="stretch", alt=say("job.system_alt", unit=unit))
+        text = shared.api().log_tail(job["id"])
+        if text.strip():
+            with st.expander(say("job.log")):
+                st.code(markup.clean(text), language=None, height=320)
 
 
 def _more_curves(rows: list[dict[str, Any]]) -> None:
@@ -166,20 +177,28 @@ def _details(job: dict[str, Any]) -> None:
 
 
 def listing(jobs: list[dict[str, Any]]) -> str:
-    """Jobs as a table (HTML)."""
-    rows = []
-    for each in jobs:
-        started, ended = each["started_at"], each["ended_at"]
-        took = shared.duration((ended or time.time()) - started) if started else ""
-        result = f"<code>{escape(each['published'])}</code>" if each["published"] else ""
-        name = escape(markup.clean(each["name"])) or "–"
-        rows.append(
-            [f"<b>{name}</b>", f"<code>{escape(each['id'][-8:])}</code>", escape(each["kind"]),
-             shared.state(each["state"]), shared.moment(each["created_at"]), took,
-             shared.dollars(each["cost"]["dollars"]), result]
-        )  # fmt: skip
-    head = [say(f"job.{name}") for name in ("name", "id", "kind", "state", "created", "took", "cost", "result")]
-    return markup.table(head, rows, numbers=[5, 6])
+    """Jobs as a table (HTML); of what kind they are only where there are several."""
+    names = ["name", "id", "kind", "state", "created", "took", "cost", "result"]
+    if len({each["kind"] for each in jobs}) == 1:
+        names.remove("kind")
+    rows = [[_cell(each, name) for name in names] for each in jobs]
+    return markup.table([say(f"job.{name}") for name in names], rows, [names.index("took"), names.index("cost")])
+
+
+def _cell(job: dict[str, Any], name: str) -> str:
+    started = job["started_at"]
+    took = (job["ended_at"] or time.time()) - started if started else None
+    cells = {
+        "name": f"<b>{escape(markup.clean(job['name'])) or '–'}</b>",
+        "id": f"<code>{escape(job['id'][-8:])}</code>",
+        "kind": escape(job["kind"]),
+        "state": shared.state(job["state"]),
+        "created": shared.moment(job["created_at"]),
+        "took": shared.duration(took),
+        "cost": shared.dollars(job["cost"]["dollars"]),
+        "result": f"<code>{escape(job['published'])}</code>" if job["published"] else "",
+    }
+    return cells[name]
 
 
 def label(job: dict[str, Any]) -> str:

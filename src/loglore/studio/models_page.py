@@ -58,7 +58,7 @@ def _row(each: dict[str, Any]) -> list[str]:
 def _one(name: str) -> None:
     api = shared.api()
     found = api.get(f"/studio/models/{name}")
-    st.subheader(name)
+    st.header(name)
     titles = ("card", "lineage", "files", "scores", "use", "export")
     card, lineage, files, scores, use, export = st.tabs([say(f"models.tab_{each}") for each in titles])
     with card:

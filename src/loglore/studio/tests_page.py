@@ -40,7 +40,7 @@ def _result(job: dict[str, Any]) -> None:
 
 
 def _scores(report: dict[str, Any]) -> None:
-    st.subheader(say("tests.scores"))
+    st.header(say("tests.scores"))
     rows = [
         [escape(name), f"{score['value']:.3f}", f"{score['low']:.3f} – {score['high']:.3f}"]
         for name, score in report["scores"].items()
@@ -49,7 +49,7 @@ def _scores(report: dict[str, Any]) -> None:
 
 
 def _rows(job: str, others: list[dict[str, Any]]) -> None:
-    st.subheader(say("tests.rows"))
+    st.header(say("tests.rows"))
     columns = st.columns([1, 2, 1])
     metric = columns[0].selectbox(say("tests.metric"), METRICS, key=f"metric-{job}")
     against = columns[1].selectbox(
@@ -141,7 +141,7 @@ def _comparison(job: str) -> None:
         for model in found["models"]
     ]
     st.html(markup.table(head, rows, numbers=range(1, len(head))))
-    st.subheader(say("tests.differences"))
+    st.header(say("tests.differences"))
     rows = [
         [f"{escape(each['model'])} − {escape(each['against'])}", *(_with_interval(each["scores"][name], "+")
          for name in SHOWN_METRICS)]

@@ -45,14 +45,14 @@ def _wizard() -> None:
         return
     if example := st.session_state.pop("tuning-from", None):
         _take_over(example, models, [each["id"] for each in datasets])
-    st.subheader(say("tuning.step_base"))
+    st.header(say("tuning.step_base"))
     columns = st.columns(2)
     model = columns[0].selectbox(say("tuning.base"), models, key="tuning-base")
     method = columns[1].radio(
         say("tuning.trainer"), METHODS, format_func=lambda each: say(f"tuning.{each}"), key="tuning-method",
         horizontal=True,
     )  # fmt: skip
-    st.subheader(say("tuning.step_data"))
+    st.header(say("tuning.step_data"))
     fitting = [each["id"] for each in datasets if each["format"] in FORMATS[str(method)]]
     if not fitting:
         wanted = ", ".join(FORMATS[str(method)])
@@ -64,9 +64,9 @@ def _wizard() -> None:
         say("tuning.validation"), fitting, index=None, placeholder=say("tuning.no_validation"),
         key=f"tuning-validation-{method}",
     )  # fmt: skip
-    st.subheader(say("tuning.step_values"))
+    st.header(say("tuning.step_values"))
     values = tuning_form.edit(str(method))
-    st.subheader(say("tuning.step_start"))
+    st.header(say("tuning.step_start"))
     _finish(_body(str(model), str(method), str(train), validation), values)
 
 
