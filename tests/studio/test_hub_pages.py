@@ -213,6 +213,8 @@ def test_a_job_is_estimated_queued_cancelled_used_again_and_forgotten(
     _run(app)
     app.text_area[0].set_value(json.dumps({**QUICK, "epochs": 5}))
     _run(app)
+    app.checkbox(key="tuning-more-general_text").set_value(False)
+    app.number_input(key="tuning-more-max_tokens").set_value(500)
     _press(app, "Estimate")
     assert {metric.label for metric in app.metric} >= {"Steps", "Memory a process", "Time", "Cost"}
     assert "Waiting for a worker" in _press(app, "Start")
@@ -223,6 +225,8 @@ def test_a_job_is_estimated_queued_cancelled_used_again_and_forgotten(
     values = json.loads(app.text_area[0].value)
     assert (values["epochs"], values["max_sequence_length"], len(values)) == (5, 64, 40)
     assert app.selectbox(key="tuning-train-supervised").value == "chats@1"
+    assert not app.checkbox(key="tuning-more-general_text").value
+    assert app.number_input(key="tuning-more-max_tokens").value == 500
     assert job in _run(page("audit", target=job))
     app = page("tuning", job=job)
     _run(app)
@@ -266,6 +270,7 @@ def test_jobs_are_listed_by_state_and_page_and_any_can_be_linked_to(page: Opened
     app = page("tests", job=made[0])
     assert made[0] in _run(app)
     assert "is not there" in _run(page("tests", job="job-000000000000000000000000"))
+    assert "its kind is train, expected test" in _run(page("tests", job=hub.jobs["train"]))
 
 
 def _wish(name: str) -> dict[str, Any]:

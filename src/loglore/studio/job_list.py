@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from loglore.errors import InputError
-from loglore.studio import job_view, shared
+from loglore.studio import job_view, markup, shared
 from loglore.studio.words import say
 
 PAGE = 10
@@ -67,12 +67,14 @@ def _linked(parameter: str, kinds: Sequence[str], listed: set[str]) -> dict[str,
         return None
     try:
         found = shared.api().get(f"/studio/jobs/{wanted}")
+        if found["kind"] not in kinds:
+            raise InputError(f"{wanted}: its kind is {found['kind']}, expected {' or '.join(kinds)}")
     except InputError as fault:
         st.session_state.pop(f"go-{parameter}", None)
         st.warning(say("job.gone"), icon=":material/link_off:")
-        st.code(str(fault), language=None, wrap_lines=True)
+        st.code(markup.clean(str(fault)), language=None, wrap_lines=True)
         return None
-    return found if found["kind"] in kinds else None
+    return found
 
 
 def _table(query: dict[str, Any], known: list[dict[str, Any]]) -> None:

@@ -17,6 +17,8 @@ FORMATS = {
     "dpo": ("sharegpt-dpo",),
 }
 GIB = 1 << 30
+MORE = "tuning-more-"
+LONG_ROWS = ("shorten_log", "cut_after_turn", "refuse")
 
 
 def show() -> None:
@@ -81,6 +83,10 @@ def _take_over(job: str, models: Sequence[str], datasets: Sequence[str]) -> None
     for name, (value, offered) in wanted.items():
         if value in offered:
             st.session_state[name] = value
+    spec = shared.api().get(f"/studio/jobs/{job}")["spec"]
+    for name in ("general_text", "max_tokens", "processes", "replay", "long_rows"):
+        if spec.get(name) is not None:
+            st.session_state[f"{MORE}{name}"] = spec[name]
     tuning_form.take(method, found["method"][method]["hyperparameters"])
 
 
@@ -98,7 +104,32 @@ def _body(model: str, method: str, train: str, validation: str | None) -> dict[s
         body["validation_file"] = f"dataset:{validation}"
     if gpus:
         body["gpus"] = int(gpus)
-    return body
+    return body | _more(method)
+
+
+def _more(method: str) -> dict[str, Any]:
+    """What a job can be told beside its hyperparameters."""
+    st.session_state.setdefault(f"{MORE}general_text", True)
+    with st.expander(say("tuning.more")):
+        general = st.checkbox(
+            say("tuning.general_text"), help=say("tuning.general_text_help"), key=f"{MORE}general_text"
+        )
+        columns = st.columns(3)
+        values: dict[str, Any] = {
+            "max_tokens": _optional(columns[0], "max_tokens", 1, None),
+            "processes": _optional(columns[1], "processes", 1, 1024),
+        }
+        if method == "cpt":
+            values["replay"] = _optional(columns[2], "replay", 0.0, 0.99)
+        if method == "supervised":
+            values["long_rows"] = columns[2].selectbox(
+                say("tuning.long_rows"), LONG_ROWS, index=None, placeholder=LONG_ROWS[0], key=f"{MORE}long_rows"
+            )
+    return {"general_text": general, **{name: value for name, value in values.items() if value is not None}}
+
+
+def _optional(column: Any, name: str, least: float, most: float | None) -> Any:
+    return column.number_input(say(f"tuning.{name}"), least, most, None, placeholder="–", key=f"{MORE}{name}")
 
 
 def _finish(body: dict[str, Any], values: dict[str, Any] | None) -> None:
