@@ -86,11 +86,14 @@ def test_what_was_left_out_is_said() -> None:
 
 
 def test_a_card_shows_tables_and_leaves_out_what_is_meant_for_machines() -> None:
-    text = "---\nlicense: mit\n---\n# Title\n\n| a | b |\n|---|---:|\n| <script> | **1** |\n\n![x](http://example.org/x.png)"
+    text = (
+        "---\nlicense: mit\n---\n# Title\n\n| | b |\n|---|---:|\n| <script> | **1** |\n\n![x](http://example.org/x.png)"
+    )
     shown = markup.card(text)
     assert "license" not in shown
     assert '<span class="strong">Title</span>' in shown
     assert shown.count("<tr>") == 2
+    assert shown.count("<td>") == 4
     assert "&lt;script&gt;" in shown and "<script>" not in shown
     assert "<img" not in shown
     assert (

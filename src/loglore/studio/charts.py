@@ -47,10 +47,9 @@ def losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     points = base.transform_filter("datum.what == 'validation'").mark_line(
         point=alt.OverlayMarkDef(size=45, filled=True), strokeDash=[4, 3], strokeWidth=1.2
     )
-    has_validation = any(
-        row["what"] == "validation" for row in rows
-    )  # an empty layer would be a picture without a name
-    return (alt.layer(line, points) if has_validation else line).properties(height=280)
+    # An empty layer would be a picture without a name.
+    layers = [line, points] if any(row["what"] == "validation" for row in rows) else [line]
+    return alt.layer(*layers).properties(height=280)
 
 
 def timeline(rows: Sequence[Mapping[str, Any]], bucket_seconds: float) -> Any:

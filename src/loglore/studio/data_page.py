@@ -115,8 +115,7 @@ def _shown(row: dict[str, Any]) -> str:
             for name, value in row.items()
             if name != "meta"
         ]
-    lines = [f"<dt>{escape(name)}</dt><dd>{escape(markup.clean(text))}</dd>" for name, text in cells]
-    return f'<dl class="ll-row">{"".join(lines)}</dl>'
+    return markup.turns(cells)
 
 
 def _kept_report(key: str, name: str, draw: Any) -> None:

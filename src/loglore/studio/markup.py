@@ -27,6 +27,7 @@ _STYLES = (
     (re.compile(r"^#{1,6} +(.+)$", re.MULTILINE), "strong"),
 )
 LONGEST_QUOTE = 60
+LONGEST_STILL, MOST_STILL = 500, 9  # characters and line breaks of a text that does not scroll
 
 Claim = Mapping[str, Any]
 Span = tuple[int, int, str]
@@ -111,7 +112,7 @@ def card(text: str) -> str:
             pieces.append(answer("\n".join(group)))
             continue
         rows = [
-            [answer(cell.strip()) for cell in line.strip("| ").split("|")]
+            [answer(cell.strip()) for cell in line.strip().strip("|").split("|")]
             for line in group
             if not _RULE.fullmatch(line)
         ]
@@ -122,6 +123,16 @@ def card(text: str) -> str:
         )
         pieces.append(f'<div class="ll-scroll"><table class="ll-table"><tbody>{body}</tbody></table></div>')
     return f'<div class="ll-card">{"".join(pieces)}</div>'
+
+
+def turns(parts: Sequence[tuple[str, str]]) -> str:
+    """Texts with their names, such as the turns of a conversation, as HTML; long ones scroll."""
+    cells = []
+    for name, text in parts:
+        scrolls = len(text) > LONGEST_STILL or text.count("\n") > MOST_STILL
+        reached = ' tabindex="0"' if scrolls else ""  # by the keyboard
+        cells.append(f"<dt>{escape(name)}</dt><dd{reached}>{escape(clean(text))}</dd>")
+    return f'<dl class="ll-row">{"".join(cells)}</dl>'
 
 
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 190, 40, 60, 16
@@ -148,7 +159,7 @@ def lineage(graph: Mapping[str, Any], alt: str) -> str:
     height = 2 + max(y for _, y in places.values()) + NODE_HEIGHT
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     picture = f'<svg class="ll-lineage" role="img" aria-label="{escape(alt)}" {size}>{"".join(drawn)}</svg>'
-    return f'<div class="ll-scroll">{picture}</div>'
+    return f'<div class="ll-scroll" tabindex="0">{picture}</div>'
 
 
 def _edge(one: tuple[int, int], two: tuple[int, int]) -> str:

@@ -177,9 +177,7 @@ def _exchange(each: dict[str, Any]) -> str:
         body = json.loads(each["request"])
         asked = [(turn["role"], _text(turn.get("content"))) for turn in body.get("messages", [])]
         asked = asked or [(say("sessions.prompt"), _text(body.get("prompt")))]
-    turns = [*asked, (say("sessions.answer"), each["response"])]
-    cells = [f"<dt>{escape(name)}</dt><dd>{escape(markup.clean(text))}</dd>" for name, text in turns]
-    return f'<dl class="ll-row">{"".join(cells)}</dl>'
+    return markup.turns([*asked, (say("sessions.answer"), each["response"])])
 
 
 def _text(content: Any) -> str:

@@ -96,8 +96,7 @@ def _short(text: str | None) -> str:
 
 def _whole(row: dict[str, Any]) -> None:
     names = [name for name in ("input", "truth", "output", "output_before") if row.get(name) is not None]
-    cells = [f"<dt>{escape(say(f'tests.{name}'))}</dt><dd>{escape(markup.clean(row[name]))}</dd>" for name in names]
-    st.html(f'<dl class="ll-row">{"".join(cells)}</dl>')
+    st.html(markup.turns([(say(f"tests.{name}"), row[name]) for name in names]))
 
 
 def _compare() -> None:
@@ -129,16 +128,15 @@ def _comparison(job: str) -> None:
     api = shared.api()
     found = api.get(f"/studio/jobs/{job}/outputs/comparison")
     st.caption(say("tests.compared", rows=f"{found['rows']:,}", baseline=found["baseline"]))
+    models = sorted(found["models"], key=lambda model: bool(model["label"] != found["baseline"]))
     bars = [
-        {"model": model["label"], "metric": name, **model["scores"][name]}
-        for model in found["models"]
-        for name in SHOWN_METRICS
+        {"model": model["label"], "metric": name, **model["scores"][name]} for model in models for name in SHOWN_METRICS
     ]
     st.altair_chart(charts.intervals(bars), width="stretch", alt=say("tests.chart_alt"))
     head = [say("tests.model"), *SHOWN_METRICS]
     rows = [
         [f"<b>{escape(model['label'])}</b>", *(_with_interval(model["scores"][name]) for name in SHOWN_METRICS)]
-        for model in found["models"]
+        for model in models
     ]
     st.html(markup.table(head, rows, numbers=range(1, len(head))))
     st.header(say("tests.differences"))
