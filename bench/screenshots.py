@@ -1,12 +1,16 @@
-"""Pictures of every page, light and dark, into `docs/images`: `python bench/screenshots.py`.
+"""Pictures of every page, light and dark, into `docs/images`: `python bench/screenshots.py [NAME …]`.
 
-Starts a studio of its own over an empty home, puts a tiny random model and a few rows in, lets a worker train, test and
-compare, asks the embedded model about an example log where it is installed, and takes the pictures with Debian's
-Chromium (package `chromium`, and `playwright` from pip, which drives it).
+Starts a studio of its own over an empty home, lets the analyst write rows about the example logs, tunes, tests and
+compares a tiny random model, starts a session, asks the embedded model about a log, and takes the pictures with
+Debian's Chromium (package `chromium`, a font with Japanese characters such as `fonts-ipafont-gothic`, and `playwright`
+from pip). Takes about five minutes on two cores. With names (`chat`, `tuning-new` …) only those pictures are taken;
+`chat` alone takes one minute.
 """
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,21 +25,26 @@ import httpx2
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 CHROMIUM = "/usr/bin/chromium"
-SIZE = {"width": 1280, "height": 1200}
-START = "from loglore.studio.start import start; from pathlib import Path; start(port=0, logs=Path({!r}))"
-QUICK = {"batch_size": 2, "gradient_accumulation_steps": 1, "max_sequence_length": 256, "mixed_precision": "none"}
-WAIT_S = 120.0
-QUIET_MS = 1200
+WIDTH, HEIGHT, TALLEST = 1280, 900, 1900
+# Relative, in a folder of its own: no picture shows where this machine keeps its files.
+LOGS = Path("examples/logs")
+START = f"from loglore.studio.start import start; from pathlib import Path; start(port=0, logs=Path({str(LOGS)!r}))"
+QUICK = {
+    "batch_size": 4, "gradient_accumulation_steps": 1, "max_sequence_length": 1024, "mixed_precision": "none",
+    "training_type": "full", "learning_rate": 0.005,
+}  # fmt: skip
+WAIT_S, WAIT_MS = 600.0, 300_000
+QUIET_MS = 1500
+COLOURS = 255
 
 
 @contextmanager
-def studio(home: Path) -> Iterator[tuple[str, str]]:
-    """A running studio over `home`: URLs of pages and API."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "LOGLORE_HOME": str(home), "LOGLORE_THREADS": "1"}
-    code = START.format(str(ROOT / "examples" / "logs"))
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=home, env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
+def studio(place: Path) -> Iterator[tuple[str, str]]:
+    """A running studio over `place`: URLs of pages and API."""
+    shutil.copytree(ROOT / LOGS, place / LOGS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "LOGLORE_THREADS": "2"}
+    command = [sys.executable, "-c", START]
+    with subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = []
         for line in process.stdout:
@@ -48,113 +57,134 @@ def studio(home: Path) -> Iterator[tuple[str, str]]:
             process.terminate()
 
 
-def fill(home: Path, api: str) -> dict[str, str]:
+def fill(api: str) -> dict[str, str]:
     """A little of everything; returns ids by what they are of."""
 
     def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
-        reply = httpx2.post(f"{api}{path}", json=body, timeout=120)
+        reply = httpx2.post(f"{api}{path}", json=body, timeout=WAIT_S)
         assert reply.is_success, reply.text
         found: dict[str, Any] = reply.json()
         return found
 
-    def dataset(name: str, rows: list[dict[str, Any]]) -> None:
-        content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-        sent = httpx2.post(f"{api}/files", files={"file": (f"{name}.jsonl", content)}, data={"purpose": "fine-tune"})
-        assert sent.is_success, sent.text
-        post("/studio/datasets", {"name": name, "file": sent.json()["id"], "licence": "CC0-1.0"})
-
-    chats = [
-        {"messages": [
-            {"role": "user", "content": f"What happened?\nLog content:\nL1|ERROR disk {n} full while writing data"},
-            {"role": "assistant", "content": f"The disk {n} is full, so writing data failed (line 1)."},
-        ]}
-        for n in range(48)
-    ]  # fmt: skip
-    dataset("incidents", chats[:36])
-    dataset("incidents-test", chats[36:])
-    dataset(
-        "nlplog-corpus",
-        [{"text": f"Human: What does event {n} mean?\nAssistant: Disk {n} was full.\n"} for n in range(80)],
+    logs = [
+        f"log:{each}.log"
+        for each in ("nginx-error", "redis", "postgresql", "sshd")
+        if (ROOT / LOGS / f"{each}.log").exists()
+    ]
+    options = {
+        "smallest": 6, "largest": 8, "train_rows": 60, "validation_rows": 6, "test_rows": 16, "validation_chunks": 3,
+        "test_chunks": 8, "tasks": ["root_cause", "summary"],
+    }  # fmt: skip
+    wish = {"task": "chat", "logs": logs, "publish": "incidents", "name": "incidents", "options": options}
+    ids = {"synth": post("/studio/synthesis", wish)["id"]}
+    corpus = {"task": "nlplog", "logs": logs, "publish": "log-questions", "name": "log-questions"}
+    wait(api, post("/studio/synthesis", corpus)["id"])
+    wait(api, ids["synth"])
+    values = {**QUICK, "epochs": 8, "eval_strategy": "epoch"}
+    rows = {"training_file": "dataset:incidents", "validation_file": "dataset:incidents-validation"}
+    method = {"type": "supervised", "supervised": {"hyperparameters": values}}
+    tuned = post(
+        "/fine_tuning/jobs",
+        {"model": "tiny", **rows, "suffix": "tiny-incidents", "general_text": False, "method": method},
     )
-    ids = {}
-    values = {**QUICK, "epochs": 4, "learning_rate": 0.003, "eval_strategy": "epoch"}
-    body = {"model": "tiny", "training_file": "dataset:incidents", "validation_file": "dataset:incidents-test"}
-    made = post("/fine_tuning/jobs", {**body, "suffix": "incidents-sft", "method": _method("supervised", values)})
-    ids["train"] = made["id"]
-    wait(api, made["id"])
-    spec = {"dataset": "dataset:incidents-test", "max_new_tokens": 24, "general_text": False}
+    ids["train"] = tuned["id"]
+    wait(api, tuned["id"])
+    spec = {"dataset": "dataset:incidents-test", "max_new_tokens": 160, "general_text": False}
     tests = {
         model: post("/studio/jobs", {"kind": "test", "name": model, "spec": {**spec, "model": model}})["id"]
-        for model in ("tiny@1", "incidents-sft@1")
+        for model in ("tiny@1", "tiny-incidents@1")
     }
-    ids["test"] = tests["incidents-sft@1"]
-    wish = {"tests": {name: f"${{{job}.run}}" for name, job in tests.items()}, "baseline": "tiny@1"}
-    compare = {"kind": "compare", "name": " / ".join(tests), "spec": wish, "depends_on": list(tests.values())}
+    ids["test"] = tests["tiny-incidents@1"]
+    names = {"tests": {name: f"${{{job}.run}}" for name, job in tests.items()}, "baseline": "tiny@1"}
+    compare = {"kind": "compare", "name": " / ".join(tests), "spec": names, "depends_on": list(tests.values())}
     ids["compare"] = post("/studio/jobs", compare)["id"]
     wait(api, ids["compare"])
-    post("/fine_tuning/jobs", {**body, "suffix": "waits", "priority": -5, "method": _method("supervised", QUICK)})
+    ids["session"] = post("/studio/sessions", {"model": "tiny-incidents@1", "duration_s": 3600.0})["id"]
     post("/studio/keys", {"name": "ci", "scopes": ["chat"], "requests_per_minute": 120})
+    post("/studio/models/tiny-incidents@1/tags", {"tag": "candidate"})
     return ids
-
-
-def _method(kind: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {"type": kind, kind: {"hyperparameters": values}}
 
 
 def wait(api: str, job: str) -> None:
     """Until a job is over."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
-        state = httpx2.get(f"{api}/studio/jobs/{job}").json()["state"]
-        if state in ("succeeded", "failed", "cancelled"):
-            assert state == "succeeded", job
+        found = httpx2.get(f"{api}/studio/jobs/{job}").json()
+        if found["state"] in ("succeeded", "failed", "cancelled"):
+            assert found["state"] == "succeeded", json.dumps(found, indent=1)
             return
         time.sleep(0.5)
     raise TimeoutError(job)
 
 
-def shoot(pages: str, ids: dict[str, str]) -> None:
-    """Take all pictures."""
-    from playwright.sync_api import sync_playwright
-
-    addresses = {
+def addresses(ids: dict[str, str]) -> dict[str, str]:
+    """Pictures by name, and what they are of."""
+    return {
         "data": "data?dataset=incidents@1",
-        "models": "models?model=incidents-sft@1",
+        "data-generate": f"data?view=generate&job={ids.get('synth')}",
+        "models": "models?model=tiny-incidents@1",
         "tuning-new": "tuning?view=new",
-        "tuning-job": f"tuning?job={ids['train']}",
-        "tests": f"tests?job={ids['test']}",
-        "tests-compare": f"tests?view=compare&comparison={ids['compare']}",
-        "sessions": "sessions",
+        "tuning-job": f"tuning?job={ids.get('train')}",
+        "tests": f"tests?job={ids.get('test')}",
+        "tests-compare": f"tests?view=compare&comparison={ids.get('compare')}",
+        "sessions": f"sessions?session={ids.get('session')}",
         "keys": "keys",
         "costs": "costs",
         "audit": "audit",
+        "chat": "",
     }
+
+
+def shoot(pages: str, ids: dict[str, str], wanted: list[str]) -> None:
+    """Take the pictures, those of a page in both colours; of the wizard also one in Japanese."""
+    from playwright.sync_api import sync_playwright
+
     IMAGES.mkdir(parents=True, exist_ok=True)
+    places = {name: address for name, address in addresses(ids).items() if not wanted or name in wanted}
     with sync_playwright() as tool:
         browser = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            page = browser.new_context(viewport=SIZE, color_scheme=scheme).new_page()
-            for name, address in addresses.items():
-                page.goto(f"{pages}/{address}", wait_until="load")
-                page.locator("h1").wait_for(timeout=30_000)
-                page.locator("[data-testid=stStatusWidget]").wait_for(state="detached", timeout=30_000)
-                page.wait_for_timeout(QUIET_MS)
-                page.screenshot(path=IMAGES / f"{name}-{scheme}.png", full_page=True)
-            _chat(page, pages)
-            page.screenshot(path=IMAGES / f"chat-{scheme}.png", full_page=True)
+        context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        for name, address in places.items():
+            page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+            page.goto(f"{pages}/{address}", wait_until="load")
+            if name == "chat":
+                _ask(page)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                _take(page, f"{name}-{scheme}")
+        if "tuning-new" in places:
+            page.emulate_media(color_scheme="light")
+            page.goto(f"{pages}/tuning?view=new&lang=ja", wait_until="load")
+            _take(page, "tuning-new-ja")
         browser.close()
 
 
-def _chat(page: Any, pages: str) -> None:
-    page.goto(pages, wait_until="load")
+def _take(page: Any, name: str) -> None:
+    """Wait until the page is quiet, make the window as tall as what it shows, and keep few colours."""
+    from PIL import Image
+
+    page.locator("h1").wait_for()
+    page.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+    page.wait_for_timeout(QUIET_MS)
+    tall = page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": max(420, min(tall, TALLEST))})
+    page.wait_for_timeout(QUIET_MS)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        IMAGES / f"{name}.png", optimize=True
+    )
+
+
+def _ask(page: Any) -> None:
     page.get_by_role("combobox", name="Files").fill("redis")
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
     page.get_by_role("combobox", name="Model that answers").fill("smollm2")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Root cause").click()
-    page.locator(".ll-chips, .ll-note").first.wait_for(timeout=120_000)
-    page.wait_for_timeout(QUIET_MS)
+    page.locator(".ll-chips, .ll-note").first.wait_for()
 
 
 def main() -> None:
@@ -162,15 +192,17 @@ def main() -> None:
     sys.path.insert(0, str(ROOT / "tests"))
     from support_tiny import build_llama
 
-    with tempfile.TemporaryDirectory(prefix="loglore-shots-") as place:
-        home = Path(place)
-        build_llama(home / "tiny", 64, 4, 2048)
-        os.environ["LOGLORE_HOME"] = place
+    with tempfile.TemporaryDirectory(prefix="loglore-shots-") as folder:
+        place = Path(folder)
+        os.environ["LOGLORE_HOME"] = str(place / "home")
+        build_llama(place / "tiny", 64, 4, 2048)
         from loglore.hub import models
 
-        models.add("tiny", home / "tiny", {"from": "random weights"})
-        with studio(home) as (pages, api):
-            shoot(pages, fill(home, api))
+        models.add("tiny", place / "tiny", {"from": "random weights"})
+        with studio(place) as (pages, api):
+            wanted = sys.argv[1:]
+            # The chat needs nothing but the logs and the embedded model.
+            shoot(pages, {} if wanted == ["chat"] else fill(api), wanted)
 
 
 if __name__ == "__main__":

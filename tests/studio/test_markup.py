@@ -83,3 +83,20 @@ def test_what_was_left_out_is_said() -> None:
     )
     whole = {"lines": 0, "lines_total": 10, "templates": 0, "templates_total": 9, "shortened": 0}
     assert markup.left_out({"lines": 10, "tokens": 9, "omitted": whole}).endswith("all of the log.")
+
+
+def test_a_card_shows_tables_and_leaves_out_what_is_meant_for_machines() -> None:
+    text = (
+        "---\nlicense: mit\n---\n# Title\n\n| | b |\n|---|---:|\n| <script> | **1** |\n\n![x](http://example.org/x.png)"
+    )
+    shown = markup.card(text)
+    assert "license" not in shown
+    assert '<span class="strong">Title</span>' in shown
+    assert shown.count("<tr>") == 2
+    assert shown.count("<td>") == 4
+    assert "&lt;script&gt;" in shown and "<script>" not in shown
+    assert "<img" not in shown
+    assert (
+        markup.card("--- no front matter")
+        == '<div class="ll-card"><div class="ll-answer">--- no front matter</div></div>'
+    )

@@ -3,6 +3,7 @@
 A spec is the one of the kind's recipe; what it reads is named as `inputs` says, never by a path of the server.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import Field, model_validator
 
-from loglore.api import fine_tuning, inputs
+from loglore.api import fine_tuning, inputs, runs
 from loglore.api import fine_tuning_objects as objects
 from loglore.api.answers import ERRORS
 from loglore.api.errors import ApiError, known
@@ -128,9 +129,11 @@ def router(database: Database, logs: Path) -> APIRouter:
 def _add_one(routes: APIRouter, database: Database) -> None:
     @routes.get("/jobs/{job}")
     def read_job(job: str) -> dict[str, Any]:
-        """One job with its spec, and its report when it is over."""
+        """One job with its spec, the optimizer steps done if it trains, and its report when it is over."""
         found = known(lambda: jobs.find(database, job))
-        return {**_shown(database, found), "spec": dict(found.spec), "report": found.report}
+        folder = Path(found.folder)
+        steps = runs.progress(folder, files.read_jsonl_log(folder / "events.jsonl")) if found.kind == "train" else None
+        return {**_shown(database, found), "spec": dict(found.spec), "report": found.report, "progress": steps}
 
     @routes.post("/jobs/{job}/cancel")
     def cancel_job(job: str, request: Request) -> dict[str, Any]:
@@ -174,11 +177,15 @@ def _add_one(routes: APIRouter, database: Database) -> None:
         return page([objects.event_object(each) for each in listed], limit)
 
     @routes.get("/jobs/{job}/metrics")
-    def read_metrics(job: str) -> dict[str, Any]:
-        """`data`: rows by optimizer step; `system`: the last samples of processor, memory, disk and GPUs."""
+    def read_metrics(job: str, most: Annotated[int | None, Query(ge=2, le=10**6)] = None) -> dict[str, Any]:
+        """`data`: rows by optimizer step; `system`: the last samples of processor, memory, disk and GPUs.
+
+        With `most`, about so many of either, evenly chosen: evaluations, the first and the last row are always there.
+        """
         folder = Path(known(lambda: jobs.find(database, job)).folder)
         rows = files.read_jsonl_log(folder / "metrics.jsonl")
-        return {"object": "list", "data": rows, "system": files.read_jsonl_log(folder / "system.jsonl")[-LAST_ROWS:]}
+        system = files.read_jsonl_log(folder / "system.jsonl")[-LAST_ROWS:]
+        return {"object": "list", "data": _thinned(rows, most), "system": _thinned(system, most)}
 
     @routes.get("/jobs/{job}/log", response_class=Response)
     def read_log(job: str, offset: Annotated[int, Query(ge=0, lt=2**63)] = 0) -> Response:
@@ -243,6 +250,12 @@ def job_object(found: Job, cost: Mapping[str, float]) -> dict[str, Any]:
 
 def _shown(database: Database, found: Job) -> dict[str, Any]:
     return job_object(found, vars(costs.of_jobs(database, [found.id])[found.id]))
+
+
+def _thinned(rows: list[dict[str, Any]], most: int | None) -> list[dict[str, Any]]:
+    step = 1 if most is None else math.ceil(len(rows) / most)
+    last = len(rows) - 1
+    return [row for place, row in enumerate(rows) if place % step == 0 or place == last or "eval_loss" in row]
 
 
 def _estimate(wish: Making, measure: bool) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _job(folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "started": starts[0] if starts else None,
         "changed": changed,
-        "progress": _progress(folder, events),
+        "progress": progress(folder, events),
         "headline": _headline(report) if report else None,
         "published": report["job"].get("published") if report else None,
     }
@@ -151,8 +151,8 @@ def _headline(report: dict[str, Any]) -> str | None:
     return None
 
 
-def _progress(folder: Path, events: list[dict[str, Any]]) -> dict[str, int] | None:
-    """Optimizer steps done and planned, of a training job."""
+def progress(folder: Path, events: list[dict[str, Any]]) -> dict[str, int] | None:
+    """Optimizer steps `done` and in `total`, of a training job in a run folder with these events; None before."""
     planned = [event["steps"] for event in events if event["event"] == "planned"]
     if not planned:
         return None

@@ -17,8 +17,13 @@ def show() -> None:
         if "audit-target" not in st.session_state and "target" in st.query_params:
             st.session_state["audit-target"] = st.query_params["target"]
         target = st.text_input(say("audit.target"), key="audit-target", placeholder="ftjob-…, tiny@1").strip()
+        if st.session_state.get("audit-of") != target:  # another list begins at its newest entry
+            st.session_state.pop("audit-before", None)
+            st.session_state["audit-of"] = target
         before = st.session_state.get("audit-before")
         found = shared.api().get("/studio/audit", limit=PAGE, target=target or None, before=before)
+        if before is None and not target:
+            shared.follow("/studio/audit", found["data"][0]["number"] if found["data"] else None, "number")
         if not found["data"]:
             shared.empty(say("audit.none"), say("audit.none_help"))
         else:

@@ -1,6 +1,7 @@
 """Charts: loss by optimizer step, and a log's lines over time by level. Colours hold on light and dark ground."""
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 # After Okabe and Ito, whose colours the colour-blind tell apart, at a lightness that shows on white and on near-black.
 SERIES = ["#2f86c5", "#dd6b20", "#14a07a", "#c26fa0", "#8878dd", "#b58a14"]
 DAY_MS = 86_400_000
+GB, MEBIBYTE = 1e9, 1 << 20
 SPAN = "span"
 LEVELS = {
     "fatal": "#b91c1c",
@@ -45,7 +47,9 @@ def losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     points = base.transform_filter("datum.what == 'validation'").mark_line(
         point=alt.OverlayMarkDef(size=45, filled=True), strokeDash=[4, 3], strokeWidth=1.2
     )
-    return alt.layer(line, points).properties(height=280)
+    # An empty layer would be a picture without a name.
+    layers = [line, points] if any(row["what"] == "validation" for row in rows) else [line]
+    return alt.layer(*layers).properties(height=280)
 
 
 def timeline(rows: Sequence[Mapping[str, Any]], bucket_seconds: float) -> Any:
@@ -107,35 +111,59 @@ def curve(rows: Sequence[Mapping[str, Any]], name: str, title: str) -> Any:
     )
 
 
-def system(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Shares of the machine that a job uses over time, in per cent: processor, memory, and every GPU."""
-    values = [point for row in rows for point in _system_points(row)]
-    names = list(dict.fromkeys(point["what"] for point in values))
+def system(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What a job uses of the machine over time: a chart by unit (`%`, `W`, `GB`, `MB/s`), as far as it was measured."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for before, row in itertools.pairwise([*rows[:1], *rows]):
+        moment = _milliseconds(row)
+        for unit, points in _system_points(before, row).items():
+            found.setdefault(unit, []).extend(
+                {"time": moment, "what": name, "value": float(value)} for name, value in points.items()
+            )
+    return {unit: _over_time(points, unit) for unit, points in found.items() if points}
+
+
+def _over_time(points: Sequence[Mapping[str, Any]], unit: str) -> Any:
+    names = list(dict.fromkeys(point["what"] for point in points))
+    scale = alt.Scale(domain=[0, 100]) if unit == "%" else alt.Scale(zero=True)
+    colours = [SERIES[place % len(SERIES)] for place in range(len(names))]
     return (
-        alt.Chart(pl.DataFrame(values))
+        alt.Chart(pl.DataFrame([dict(point) for point in points]))
         .mark_line(strokeWidth=1.8)
         .encode(
             x=alt.X("time:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(grid=False, format="%H:%M:%S")),
-            y=alt.Y("share:Q", title="%", scale=alt.Scale(domain=[0, 100])),
+            y=alt.Y("value:Q", title=unit, scale=scale, axis=alt.Axis(tickCount=4)),
             color=alt.Color(
-                "what:N",
-                scale=alt.Scale(domain=names, range=[SERIES[place % len(SERIES)] for place in range(len(names))]),
-                legend=alt.Legend(orient="top", title=None),
+                "what:N", scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(orient="top", title=None)
             ),
-            tooltip=["what:N", alt.Tooltip("share:Q", format=".1f")],
+            tooltip=["what:N", alt.Tooltip("value:Q", format=".4~g", title=unit)],
         )
-        .properties(height=200)
+        .properties(height=180)
     )
 
 
-def _system_points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    moment = datetime.datetime.fromisoformat(row["time"]).timestamp() * 1000
+def _milliseconds(row: Mapping[str, Any]) -> float:
+    return datetime.datetime.fromisoformat(row["time"]).timestamp() * 1000
+
+
+def _system_points(before: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """A sample by unit and name; rates are since the sample before."""
     shares = {"CPU": row.get("machine_cpu_percent"), "RAM": row.get("machine_memory_percent")}
+    watts, memory = {}, {"job": row["memory_bytes"] / GB if "memory_bytes" in row else None}
     for number, gpu in enumerate(row.get("gpus") or []):
         shares |= {f"GPU {number}": gpu.get("utilisation_percent"), f"GPU {number} memory": gpu.get("memory_percent")}
-    return [
-        {"time": moment, "what": name, "share": float(value)} for name, value in shares.items() if value is not None
-    ]
+        shares[f"GPU {number} power"] = gpu.get("power_percent")
+        watts[f"GPU {number}"] = gpu.get("power_watts")
+        memory[f"GPU {number}"] = gpu["memory_mb"] * MEBIBYTE / GB if "memory_mb" in gpu else None
+    seconds = (_milliseconds(row) - _milliseconds(before)) / 1000
+    rates = {}
+    for name, key in (("received", "network_received_bytes"), ("sent", "network_sent_bytes")):
+        if seconds > 0 and key in row and key in before:
+            rates[name] = (row[key] - before[key]) / seconds / 1e6
+    found = {"%": shares, "GB": memory, "W": watts, "MB/s": rates}
+    return {
+        unit: {name: value for name, value in points.items() if value is not None} for unit, points in found.items()
+    }
 
 
 def intervals(scores: Sequence[Mapping[str, Any]]) -> Any:

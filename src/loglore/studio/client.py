@@ -17,6 +17,8 @@ KEY_MISSING = 401
 LOG_BLOCK = 1 << 20  # the API sends a log in blocks of a megabyte
 LOG_TAIL = 64_000
 SERVER_FAULT = 500
+PAGE = 100
+MOST_OBJECTS = 1000
 # Reading a large log is the slowest answer that does not stream.
 TIMEOUT = httpx2.Timeout(300.0, connect=5.0)
 
@@ -41,6 +43,26 @@ class Api:
         wanted = {name: value for name, value in query.items() if value is not None}
         with _plain_errors(self.url):
             return _checked(self._client.get(f"/v1{path}", params=wanted))
+
+    def every(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """The objects of a list with pages, at most `MOST_OBJECTS`."""
+        found: list[dict[str, Any]] = []
+        after = None
+        while len(found) < MOST_OBJECTS:
+            page = self.get(path, limit=PAGE, after=after, **query)
+            found += page["data"]
+            if not page["has_more"]:
+                break
+            after = page["last_id"]
+        return found
+
+    def content(self, path: str) -> bytes:
+        """The bytes of `/v1` + path."""
+        with _plain_errors(self.url):
+            reply = self._client.get(f"/v1{path}")
+        if reply.status_code >= REFUSED:
+            _checked(reply)
+        return reply.content
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The answer of `/v1` + path to a JSON body."""

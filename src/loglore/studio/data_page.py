@@ -8,13 +8,12 @@ import altair as alt
 import polars as pl
 import streamlit as st
 
-from loglore.studio import charts, markup, shared
+from loglore.studio import charts, data_adding, data_connections, data_generating, markup, shared
 from loglore.studio.words import say
 
-FORMATS = ("corpus", "alpaca", "sharegpt", "sharegpt-dpo", "nlplog", "openai-chat")
 VIEWS = ("list", "add", "generate", "connections")
 PREVIEW = 5
-MOST = 100
+SHOWN = 50  # of a table; all can be filtered and chosen
 
 
 def show() -> None:
@@ -22,11 +21,14 @@ def show() -> None:
     st.title(say("data.title"))
     with shared.errors_shown():
         view = shared.view(say("data.views"), VIEWS, "data")
-        {"list": _list, "add": _add, "generate": _generate, "connections": _connections}[view]()
+        shows = {"list": _list, "add": data_adding.add, "generate": data_generating.show,
+                 "connections": data_connections.show}  # fmt: skip
+        shows[view]()
 
 
 def _list() -> None:
-    found = shared.api().get("/studio/datasets", limit=MOST)["data"]
+    found = shared.api().every("/studio/datasets")
+    shared.follow("/studio/datasets", found[0]["id"] if found else None)
     if not found:
         shared.empty(say("data.none"), say("data.none_help"))
         return
@@ -38,13 +40,16 @@ def _list() -> None:
     kept = [
         each
         for each in found
-        if (wanted in each["id"] or any(wanted in tag for tag in each["tags"])) and kind in (None, each["format"])
+        if (wanted in each["id"].lower() or any(wanted in tag.lower() for tag in each["tags"]))
+        and kind in (None, each["format"])
     ]
     if not kept:
         st.caption(say("common.no_match"))
         return
     head = [say(f"data.{name}") for name in ("name", "format", "rows", "size", "origin", "licence", "created")]
-    st.html(markup.table(head, [_row(each) for each in kept], numbers=[2, 3]))
+    st.html(markup.table(head, [_row(each) for each in kept[:SHOWN]], numbers=[2, 3]))
+    if len(kept) > SHOWN:
+        st.caption(say("common.first_shown", shown=f"{SHOWN}", total=f"{len(kept):,}"))
     name = shared.chosen(say("data.open"), [each["id"] for each in kept], "dataset", any_of=True)
     if name:
         _one(next(each for each in kept if each["id"] == name))
@@ -67,14 +72,14 @@ def _row(each: dict[str, Any]) -> list[str]:
 
 def _one(found: dict[str, Any]) -> None:
     name = found["id"]
-    st.subheader(name)
+    st.header(name)
     rows, check, tokens, lineage = st.tabs([say(f"data.tab_{each}") for each in ("rows", "check", "tokens", "lineage")])
     with rows:
         _preview(found)
     with check:
         if st.button(say("data.check"), key=f"check-{name}"):
             st.session_state["checked"] = name, shared.api().post("/studio/looks/check", {"rows": f"dataset:{name}"})
-        _kept_report("checked", name, report)
+        _kept_report("checked", name, data_adding.report)
     with tokens:
         _tokens(f"dataset:{name}", name)
     with lineage:
@@ -83,6 +88,7 @@ def _one(found: dict[str, Any]) -> None:
         st.markdown(say("data.delete_sure"))
         if st.button(say("common.delete_now"), key=f"delete-{name}", type="primary"):
             shared.api().delete(f"/studio/datasets/{name}")
+            st.query_params.pop("dataset", None)
             st.rerun()
 
 
@@ -109,8 +115,7 @@ def _shown(row: dict[str, Any]) -> str:
             for name, value in row.items()
             if name != "meta"
         ]
-    lines = [f"<dt>{escape(name)}</dt><dd>{escape(markup.clean(text))}</dd>" for name, text in cells]
-    return f'<dl class="ll-row">{"".join(lines)}</dl>'
+    return markup.turns(cells)
 
 
 def _kept_report(key: str, name: str, draw: Any) -> None:
@@ -118,27 +123,6 @@ def _kept_report(key: str, name: str, draw: Any) -> None:
     about, found = st.session_state.get(key, (None, None))
     if about == name:
         draw(found)
-
-
-def report(found: dict[str, Any]) -> None:
-    """The report of a check: what is wrong, by kind, with its first rows."""
-    shared.figures(
-        [
-            (say("data.rows"), f"{found['rows']:,}"),
-            (say("data.faulty"), f"{found['faulty']:,}"),
-            (say("data.format"), ", ".join(found["formats"]) or "–"),
-        ]
-    )
-    if not found["problems"]:
-        st.success(say("data.clean"), icon=":material/check:")
-        return
-    rows = []
-    for each in found["problems"]:
-        examples = "; ".join(f"{one['row']}: {one['message']}" for one in each["examples"][:3])
-        sign = "✗" if each["severity"] == "error" else "!"
-        kind = f'<span class="ll-state {each["severity"]}">{sign} {escape(each["kind"])}</span>'
-        rows.append([kind, f"{each['count']:,}", escape(markup.clean(examples))])
-    st.html(markup.table([say("data.problem"), say("data.count"), say("data.examples")], rows, numbers=[1]))
 
 
 def _tokens(rows: str, name: str) -> None:
@@ -182,80 +166,3 @@ def histogram(found: dict[str, Any]) -> None:
         .properties(height=220)
     )
     st.altair_chart(chart, width="stretch", alt=say("data.histogram_alt"))
-
-
-def _add() -> None:
-    st.markdown(say("data.add_help"))
-    file = st.file_uploader(
-        say("data.file"),
-        type=["json", "jsonl", "csv", "parquet", "txt", "zip", "gz"],
-        help=say("data.file_help"),
-        key="data-file",
-    )
-    if file is None:
-        return
-    sent: dict[str, Any] = st.session_state.setdefault("data-sent", {})
-    if file.file_id not in sent:
-        with st.spinner(say("common.sending", name=file.name)):
-            stored = shared.api().upload(file.name, file.size, file, "fine-tune")["file"]
-            sent[file.file_id] = stored, shared.api().post("/studio/looks/check", {"rows": stored})
-    stored, checked = sent[file.file_id]
-    report(checked)
-    stem = "".join(each if each.isalnum() or each in "._-" else "-" for each in file.name.partition(".")[0].lower())
-    with st.form("data-add"):
-        name = st.text_input(say("data.name"), stem.strip("-._")[:64] or "dataset")
-        kind = st.selectbox(say("data.format"), FORMATS, index=None, placeholder=say("data.detected"))
-        licence = st.text_input(say("data.licence"))
-        if st.form_submit_button(say("data.add"), type="primary"):
-            body = {"name": name, "file": stored, "format": kind, "licence": licence}
-            made = shared.api().post("/studio/datasets", body)
-            st.session_state["go-view-data"] = "list"
-            shared.go("dataset", made["id"])
-
-
-def _generate() -> None:
-    st.markdown(say("data.generate_help"))
-    listed = shared.api().logs()
-    stored = shared.api().get("/files", purpose="user_data", limit=MOST)["data"]
-    names = {f"log:{each['path']}": each["path"] for each in listed["data"]}
-    names |= {each["id"]: f"{each['filename']} ({each['id'][-6:]})" for each in stored}
-    if not names:
-        shared.empty(say("data.no_logs"), say("data.no_logs_help", folder=escape(listed["root"])))
-        return
-    with st.form("data-generate"):
-        logs = st.multiselect(say("data.logs"), list(names), format_func=lambda each: names[each])
-        task = st.radio(say("data.task"), ("chat", "nlplog"), format_func=lambda each: say(f"data.task_{each}"))
-        url = st.text_input(say("data.teacher_url"), help=say("data.teacher_help"))
-        model = st.text_input(say("data.teacher_model"))
-        name = st.text_input(say("data.name"), "generated")
-        if st.form_submit_button(say("data.generate"), type="primary"):
-            teacher: Any = [{"url": url, "model": model}] if url.strip() else "analyst"
-            body = {"task": task, "logs": logs, "teacher": teacher, "publish": name, "name": name}
-            made = shared.api().post("/studio/synthesis", body)
-            st.success(say("data.queued", job=made["id"]), icon=":material/check:")
-
-
-def _connections() -> None:
-    found = shared.api().get("/studio/connections")["data"]
-    if found:
-        rows = [
-            [f"<b>{escape(each['name'])}</b>", *(escape(str(each.get(name) or "–")) for name in _PLACE)]
-            for each in found
-        ]
-        head = [say(f"data.{name}") for name in ("name", *_PLACE)]
-        st.html(markup.table(head, rows))
-        gone = st.selectbox(say("data.remove"), [each["name"] for each in found], index=None, key="data-gone")
-        if gone and st.button(say("common.delete_now")):
-            shared.api().delete(f"/studio/connections/{gone}")
-            st.rerun()
-    else:
-        shared.empty(say("data.no_connections"), say("data.no_connections_help"))
-    with st.form("data-connect", clear_on_submit=True):
-        values = {name: st.text_input(say(f"data.{name}")) for name in ("name", *_PLACE)}
-        secret = st.text_input(say("data.secret"), type="password", help=say("data.secret_help"))
-        if st.form_submit_button(say("data.connect"), type="primary"):
-            shared.api().post("/studio/connections", {**{k: v for k, v in values.items() if v}, "secret": secret})
-            st.rerun()
-
-
-_PLACE = ("bucket", "endpoint", "region", "key_id")

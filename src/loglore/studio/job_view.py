@@ -1,6 +1,7 @@
 """One job as its page shows it while it runs: state, buttons, loss, system, log. Drawn again without a reload."""
 
 import time
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -9,17 +10,24 @@ import streamlit as st
 from loglore.studio import charts, markup, shared
 from loglore.studio.words import say
 
-MOST_STEPS = 2000
+MOST_STEPS = 1000  # of a curve: more would not be seen
+ACTIONS = {"pause": "pause", "resume": "play_arrow", "cancel": "close"}
 
 
-def live(job: str) -> None:
-    """The job's state, figures, curves and log, drawn anew every few seconds until it is over."""
+def live(job: str, result: Callable[[dict[str, Any]], None] | None = None) -> None:
+    """The job's state, figures, curves and log, drawn anew every few seconds until it is over.
+
+    Args:
+        job: its id.
+        result: draws what a job that has succeeded found, between its figures and its details.
+    """
     known = shared.api().get(f"/studio/jobs/{job}")
     _controls(known)
+    fresh = [known]
 
     def draw() -> None:
         with shared.errors_shown():
-            found = shared.api().get(f"/studio/jobs/{job}")
+            found = fresh.pop() if fresh else shared.api().get(f"/studio/jobs/{job}")
             if found["state"] != known["state"] or found["wanted"] != known["wanted"]:
                 st.rerun()
             _figures(found)
@@ -28,44 +36,67 @@ def live(job: str) -> None:
     is_over = known["state"] in shared.OVER
     every = None if is_over else shared.REFRESH_S if known["state"] == "running" else shared.IDLE_REFRESH_S
     st.fragment(draw, run_every=every)()
+    if result is not None and known["state"] == "succeeded":
+        result(known)
+    st.fragment(lambda: _machine(known), run_every=every)()
     _details(known)
 
 
 def _controls(job: dict[str, Any]) -> None:
-    name = job["id"]
-    state = job["state"]
-    offered = {
+    name, state = job["id"], job["state"]
+    possible = {
         "pause": state in ("queued", "running") and job["wanted"] == "run",
-        "resume": state in ("paused", "failed"),
-        "cancel": state not in ("succeeded", "cancelled") and job["wanted"] != "cancel",
+        "resume": state in ("paused", "failed") or (state == "running" and job["wanted"] == "pause"),
+        "cancel": state not in shared.OVER and job["wanted"] != "cancel",
     }
+    offered = [action for action in ACTIONS if possible[action]]
     columns = st.columns([3, 1, 1, 1], vertical_alignment="center")
     waiting = "" if job["wanted"] == "run" or state in shared.OVER else escape(say(f"job.wanted_{job['wanted']}"))
     title = escape(markup.clean(job["name"] or name))
-    columns[0].html(f'<div class="ll-title"><b>{title}</b> {shared.state(state)} <span>{waiting}</span></div>')
-    icons = {"pause": "pause", "resume": "play_arrow", "cancel": "close"}
-    for column, (action, possible) in zip(columns[1:], offered.items(), strict=True):
-        label = say(f"job.{action}")
-        icon = f":material/{icons[action]}:"
-        if column.button(label, icon=icon, disabled=not possible, key=f"{action}-{name}", width="stretch"):
+    columns[0].html(
+        f'<div class="ll-title"><b>{title}</b> {shared.state(state)} <span>{waiting}</span> <code>{escape(name)}</code>'
+        "</div>"
+    )
+    for column, action in zip(columns[1:], offered, strict=False):
+        icon = f":material/{ACTIONS[action]}:"
+        if column.button(say(f"job.{action}"), icon=icon, key=f"{action}-{name}", width="stretch"):
             shared.api().post(f"/studio/jobs/{name}/{action}")
             st.rerun()
+    if state in shared.OVER:
+        _after(job, columns[2], columns[3])
     if job["error"]:
-        st.error(say("job.fault"), icon=":material/error:")
-        st.code(job["error"]["message"], language=None, wrap_lines=True)
+        st.error(say("job.fault" if state == "failed" else "job.held_up"), icon=":material/error:")
+        st.code(markup.clean(job["error"]["message"]), language=None, wrap_lines=True)
     if job["note"]:
-        st.caption(markup.clean(job["note"]))
+        st.html(f'<p class="ll-note">{escape(markup.clean(job["note"]))}</p>')
+
+
+def _after(job: dict[str, Any], again: Any, gone: Any) -> None:
+    """What can be done with a job that is over."""
+    name = job["id"]
+    if job["kind"] == "train" and again.button(
+        say("job.again"), icon=":material/edit:", key=f"again-{name}", help=say("job.again_help"), width="stretch"
+    ):
+        st.session_state["tuning-from"] = name
+        st.session_state["go-view-tuning"] = "new"
+        st.rerun()
+    with gone.popover(say("common.delete"), width="stretch"):
+        st.markdown(say("job.delete_sure"))
+        if st.button(say("common.delete_now"), key=f"delete-{name}", type="primary"):
+            shared.api().delete(f"/studio/jobs/{name}")
+            st.query_params.clear()
+            st.rerun()
 
 
 def _figures(job: dict[str, Any]) -> None:
     started, ended = job["started_at"], job["ended_at"]
     took = (ended or time.time()) - started if started else None
-    values: list[tuple[str, Any]] = [
-        (say("job.elapsed"), shared.duration(took) or "–"),
-        (say("job.left"), _left(job)),
-        (say("job.cost"), shared.dollars(job["cost"]["dollars"])),
-        (say("job.gpus"), "–" if job["gpus"] is None else f"{job['gpus']}"),
-    ]
+    values: list[tuple[str, Any]] = [(say("job.elapsed"), shared.duration(took) or "–")]
+    if job["state"] not in shared.OVER:
+        values.append((say("job.left"), _left(job)))
+    values.append((say("job.cost"), shared.dollars(job["cost"]["dollars"])))
+    if job["gpus"]:
+        values.append((say("job.gpus"), f"{job['gpus']}"))
     report = job["report"] or {}
     if job["state"] == "succeeded" and "loss" in report:
         loss = report["loss"]
@@ -84,29 +115,41 @@ def _left(job: dict[str, Any]) -> str:
 
 
 def _running(job: dict[str, Any]) -> None:
-    found = shared.api().get(f"/studio/jobs/{job['id']}/metrics")
-    rows = found["data"]
-    if job["kind"] == "train":
-        if any("loss" in row or "eval_loss" in row for row in rows):
-            st.altair_chart(charts.losses({job["name"] or job["id"]: rows}), width="stretch", alt=say("job.loss_alt"))
-        elif job["state"] not in shared.OVER:
-            waits = "job.no_steps" if job["state"] == "running" else "job.waits"
-            st.caption(say(waits))
-        _more_curves(rows)
-    if found["system"]:
-        with st.expander(say("job.system"), expanded=job["state"] == "running"):
-            st.altair_chart(charts.system(found["system"]), width="stretch", alt=say("job.system_alt"))
-    text = shared.api().log_tail(job["id"])
-    if text.strip():
-        with st.expander(say("job.log")):
-            st.code(markup.clean(text), language=None, height=320)
+    if job["state"] == "queued":
+        st.caption(say("job.waits"))
+    if job["kind"] != "train":
+        return
+    if job["progress"] and job["state"] not in shared.OVER:
+        done, total = job["progress"]["done"], job["progress"]["total"]
+        st.progress(min(done / max(total, 1), 1.0), say("runs.step", done=f"{done:,}", total=f"{total:,}"))
+    rows = shared.api().get(f"/studio/jobs/{job['id']}/metrics", most=MOST_STEPS)["data"]
+    if any("loss" in row or "eval_loss" in row for row in rows):
+        st.altair_chart(charts.losses({job["name"] or job["id"]: rows}), width="stretch", alt=say("job.loss_alt"))
+    elif job["state"] == "running":
+        st.caption(say("job.no_steps"))
+    _more_curves(rows)
+
+
+def _machine(job: dict[str, Any]) -> None:
+    """What the job uses of the machine, and what it prints."""
+    with shared.errors_shown():
+        samples = shared.api().get(f"/studio/jobs/{job['id']}/metrics", most=MOST_STEPS)["system"]
+        if samples:
+            with st.expander(say("job.system"), expanded=job["state"] == "running"):
+                columns = st.columns(2)
+                for place, (unit, chart) in enumerate(charts.system(samples).items()):
+                    columns[place % 2].altair_chart(chart, width="stretch", alt=say("job.system_alt", unit=unit))
+        text = shared.api().log_tail(job["id"])
+        if text.strip():
+            with st.expander(say("job.log")):
+                st.code(markup.clean(text), language=None, height=320)
 
 
 def _more_curves(rows: list[dict[str, Any]]) -> None:
     for name in ("learning_rate", "grad_norm"):
         if any(name in row for row in rows):
             with st.expander(say(f"job.{name}")):
-                chart = charts.curve(rows[-MOST_STEPS:], name, say(f"job.{name}"))
+                chart = charts.curve(rows, name, say(f"job.{name}"))
                 st.altair_chart(chart, width="stretch", alt=say(f"job.{name}"))
 
 
@@ -134,25 +177,30 @@ def _details(job: dict[str, Any]) -> None:
 
 
 def listing(jobs: list[dict[str, Any]]) -> str:
-    """Jobs as a table (HTML)."""
-    rows = []
-    for each in jobs:
-        started, ended = each["started_at"], each["ended_at"]
-        took = shared.duration((ended or time.time()) - started) if started else ""
-        result = f"<code>{escape(each['published'])}</code>" if each["published"] else ""
-        name = escape(markup.clean(each["name"])) or "–"
-        rows.append(
-            [f"<b>{name}</b>", f"<code>{escape(each['id'][-8:])}</code>", escape(each["kind"]),
-             shared.state(each["state"]), shared.moment(each["created_at"]), took,
-             shared.dollars(each["cost"]["dollars"]), result]
-        )  # fmt: skip
-    head = [say(f"job.{name}") for name in ("name", "id", "kind", "state", "created", "took", "cost", "result")]
-    return markup.table(head, rows, numbers=[5, 6])
+    """Jobs as a table (HTML); of what kind they are only where there are several."""
+    names = ["name", "id", "kind", "state", "created", "took", "cost", "result"]
+    if len({each["kind"] for each in jobs}) == 1:
+        names.remove("kind")
+    rows = [[_cell(each, name) for name in names] for each in jobs]
+    return markup.table([say(f"job.{name}") for name in names], rows, [names.index("took"), names.index("cost")])
 
 
-def label(jobs: list[dict[str, Any]], job: str) -> str:
+def _cell(job: dict[str, Any], name: str) -> str:
+    started = job["started_at"]
+    took = (job["ended_at"] or time.time()) - started if started else None
+    cells = {
+        "name": f"<b>{escape(markup.clean(job['name'])) or '–'}</b>",
+        "id": f"<code>{escape(job['id'][-8:])}</code>",
+        "kind": escape(job["kind"]),
+        "state": shared.state(job["state"]),
+        "created": shared.moment(job["created_at"]),
+        "took": shared.duration(took),
+        "cost": shared.dollars(job["cost"]["dollars"]),
+        "result": f"<code>{escape(job['published'])}</code>" if job["published"] else "",
+    }
+    return cells[name]
+
+
+def label(job: dict[str, Any]) -> str:
     """How a choice of jobs writes one of them."""
-    for each in jobs:
-        if each["id"] == job:
-            return f"{each['name'] or each['kind']} · {job[-8:]} · {say('state.' + each['state'])}"
-    return job
+    return f"{markup.clean(job['name'] or job['kind'])} · {job['id'][-8:]} · {say('state.' + job['state'])}"

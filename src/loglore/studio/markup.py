@@ -27,6 +27,7 @@ _STYLES = (
     (re.compile(r"^#{1,6} +(.+)$", re.MULTILINE), "strong"),
 )
 LONGEST_QUOTE = 60
+LONGEST_STILL, MOST_STILL = 500, 9  # characters and line breaks of a text that does not scroll
 
 Claim = Mapping[str, Any]
 Span = tuple[int, int, str]
@@ -95,6 +96,45 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
     return f'<div class="ll-scroll"><table class="ll-table">{content}</table></div>'
 
 
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
+_RULE = re.compile(r"[\s|:-]+")
+
+
+def card(text: str) -> str:
+    """A model's card as HTML: its tables as tables, the rest as `answer`; what is meant for machines is left out.
+
+    A card comes from whoever made the model, so Markdown is not interpreted further.
+    """
+    pieces = []
+    lines = _FRONT_MATTER.sub("", text).splitlines()
+    for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
+        if not is_table:
+            pieces.append(answer("\n".join(group)))
+            continue
+        rows = [
+            [answer(cell.strip()) for cell in line.strip().strip("|").split("|")]
+            for line in group
+            if not _RULE.fullmatch(line)
+        ]
+        width = max(map(len, rows), default=0)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{cell}</td>" for cell in [*row, *[""] * (width - len(row))]) + "</tr>"
+            for row in rows
+        )
+        pieces.append(f'<div class="ll-scroll"><table class="ll-table"><tbody>{body}</tbody></table></div>')
+    return f'<div class="ll-card">{"".join(pieces)}</div>'
+
+
+def turns(parts: Sequence[tuple[str, str]]) -> str:
+    """Texts with their names, such as the turns of a conversation, as HTML; long ones scroll."""
+    cells = []
+    for name, text in parts:
+        scrolls = len(text) > LONGEST_STILL or text.count("\n") > MOST_STILL
+        reached = ' tabindex="0"' if scrolls else ""  # by the keyboard
+        cells.append(f"<dt>{escape(name)}</dt><dd{reached}>{escape(clean(text))}</dd>")
+    return f'<dl class="ll-row">{"".join(cells)}</dl>'
+
+
 NODE_WIDTH, NODE_HEIGHT, GAP_X, GAP_Y = 190, 40, 60, 16
 
 
@@ -119,7 +159,7 @@ def lineage(graph: Mapping[str, Any], alt: str) -> str:
     height = 2 + max(y for _, y in places.values()) + NODE_HEIGHT
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     picture = f'<svg class="ll-lineage" role="img" aria-label="{escape(alt)}" {size}>{"".join(drawn)}</svg>'
-    return f'<div class="ll-scroll">{picture}</div>'
+    return f'<div class="ll-scroll" tabindex="0">{picture}</div>'
 
 
 def _edge(one: tuple[int, int], two: tuple[int, int]) -> str:

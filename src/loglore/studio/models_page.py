@@ -6,11 +6,12 @@ from urllib.parse import quote
 
 import streamlit as st
 
-from loglore.studio import markup, shared
+from loglore.studio import markup, model_export, shared
 from loglore.studio.words import say
 
 VIEWS = ("own", "catalog")
-MOST = 100
+SHOWN = 50  # of a table; all can be filtered and chosen
+MOST_SENT = 256_000_000  # bytes of a file that the page server may hold for a download
 
 
 def show() -> None:
@@ -25,17 +26,20 @@ def show() -> None:
 
 
 def _own() -> None:
-    found = shared.api().get("/studio/models", limit=MOST)["data"]
+    found = shared.api().every("/studio/models")
+    shared.follow("/studio/models", found[0]["id"] if found else None)
     if not found:
         shared.empty(say("models.none"), say("models.none_help"))
         return
     text = st.text_input(say("models.filter"), key="models-filter").strip().lower()
-    kept = [each for each in found if text in each["id"] or any(text in tag for tag in each["tags"])]
+    kept = [each for each in found if text in each["id"].lower() or any(text in tag.lower() for tag in each["tags"])]
     if not kept:
         st.caption(say("common.no_match"))
         return
     head = [say(f"models.{name}") for name in ("name", "created", "size", "by")]
-    st.html(markup.table(head, [_row(each) for each in kept], numbers=[2]))
+    st.html(markup.table(head, [_row(each) for each in kept[:SHOWN]], numbers=[2]))
+    if len(kept) > SHOWN:
+        st.caption(say("common.first_shown", shown=f"{SHOWN}", total=f"{len(kept):,}"))
     name = shared.chosen(say("models.open"), [each["id"] for each in kept], "model")
     if name:
         _one(name)
@@ -54,13 +58,12 @@ def _row(each: dict[str, Any]) -> list[str]:
 def _one(name: str) -> None:
     api = shared.api()
     found = api.get(f"/studio/models/{name}")
-    st.subheader(name)
-    titles = ("card", "lineage", "files", "scores", "use")
-    card, lineage, files, scores, use = st.tabs([say(f"models.tab_{each}") for each in titles])
+    st.header(name)
+    titles = ("card", "lineage", "files", "scores", "use", "export")
+    card, lineage, files, scores, use, export = st.tabs([say(f"models.tab_{each}") for each in titles])
     with card:
-        # Plain text: a card comes from whoever made the model, and Markdown could call other hosts.
         if found["card"]:
-            st.html(f'<div class="ll-card">{markup.answer(found["card"])}</div>')
+            st.html(markup.card(found["card"]))
         else:
             st.caption(say("models.no_card"))
         with st.expander(say("models.facts")):
@@ -73,20 +76,43 @@ def _one(name: str) -> None:
         _scores(found["scores"])
     with use:
         sample(name)
+    with export:
+        model_export.show(name)
     _tags(found)
 
 
 def _files(name: str) -> None:
     api = shared.api()
+    found = api.get(f"/studio/models/{name}/files")["data"]
     rows = []
-    for each in api.get(f"/studio/models/{name}/files")["data"]:
-        url = f"{api.url}/v1/studio/models/{quote(name)}/files/{quote(each['path'])}"
+    for each in found:
+        url = f"{api.url}{_address(name, each['path'])}"
         link = "" if api.has_key else f'<a href="{escape(url)}" download>{escape(say("models.download"))}</a>'
-        rows.append([f"<code>{escape(each['path'])}</code>", shared.size(each["bytes"]), link, each["sha256"][:12]])
+        size = shared.size(each["bytes"])
+        rows.append([f"<code>{escape(each['path'])}</code>", size, link, f"<code>{each['sha256'][:12]}</code>"])
     st.html(markup.table([say(f"models.{each}") for each in ("file", "size", "get", "hash")], rows, numbers=[1]))
-    url = f"{api.url}/v1/studio/models/{quote(name)}/files/FILE"
+    if api.has_key:
+        _download(name, [each["path"] for each in found if each["bytes"] <= MOST_SENT])
     header = " -H 'Authorization: Bearer '$LOGLORE_KEY" if api.has_key else ""
+    url = f"{api.url}{_address(name, 'FILE')}"
     st.code(f"curl -OJ{header} {url}\nloglore models export {name} FOLDER", language="bash")
+
+
+def _address(name: str, path: str) -> str:
+    return f"/v1/studio/models/{quote(name)}/files/{quote(path)}"
+
+
+def _download(name: str, paths: list[str]) -> None:
+    """Through the page server, for a link cannot carry a key."""
+    columns = st.columns([3, 1], vertical_alignment="bottom")
+    path = columns[0].selectbox(say("models.file"), paths, index=None, key=f"get-{name}")
+    if path is None:
+        return
+    api = shared.api()
+    columns[1].download_button(
+        say("models.download"), lambda: api.content(_address(name, path).removeprefix("/v1")), width="stretch",
+        file_name=path.rpartition("/")[2], key=f"download-{name}", on_click="ignore", icon=":material/download:",
+    )  # fmt: skip
 
 
 def _scores(found: list[dict[str, Any]]) -> None:
@@ -114,6 +140,7 @@ def _tags(found: dict[str, Any]) -> None:
         st.markdown(say("models.delete_sure"))
         if st.button(say("common.delete_now"), key=f"delete-{name}", type="primary"):
             shared.api().delete(f"/studio/models/{name}")
+            st.query_params.pop("model", None)
             st.rerun()
 
 

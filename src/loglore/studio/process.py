@@ -17,7 +17,7 @@ OPTIONS = {
     "client.toolbarMode": "viewer",
     "client.showErrorDetails": "none",
     "theme.baseRadius": "6px",
-    "theme.light.primaryColor": "#0f766e",
+    "theme.light.primaryColor": "#0d6c65",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f4f6f7",
     "theme.light.textColor": "#1b2529",

@@ -105,11 +105,11 @@ def _overview(run: str, jobs: list[dict[str, Any]]) -> None:
     titles = {"cpt": say("runs.cpt"), "sft": say("runs.sft")}
     for column, (stage, names) in zip(st.columns(max(len(stages), 1)), stages.items(), strict=False):
         with column:
-            st.subheader(titles.get(stage, stage))
+            st.header(titles.get(stage, stage))
             _curves(run, names, _is_running(jobs))
     for job in jobs:
         if job["kind"] == "compare" and job["state"] == "done":
-            st.subheader(say("runs.comparison"))
+            st.header(say("runs.comparison"))
             _report(run, job["id"])
 
 

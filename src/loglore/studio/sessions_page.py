@@ -1,6 +1,7 @@
 """Sessions: start and stop endpoints, try them, see how a program calls them and what they were asked."""
 
 import contextlib
+import json
 import time
 from html import escape
 from typing import Any
@@ -55,7 +56,7 @@ def _row(each: dict[str, Any]) -> list[str]:
 
 
 def _start(is_first: bool) -> None:
-    models = [each["id"] for each in shared.api().get("/studio/models", limit=100)["data"]]
+    models = [each["id"] for each in shared.api().every("/studio/models")]
     if not models:
         st.caption(say("sessions.need_model"))
         return
@@ -154,8 +155,7 @@ def _endpoint(found: dict[str, Any]) -> None:
     if found["needs_key"]:
         st.markdown(say("sessions.needs_key"))
     names = {"python": "Python", "curl": "curl", "javascript": "JavaScript"}
-    for tab, (name, title) in zip(st.tabs(list(names.values())), names.items(), strict=True):
-        del title
+    for tab, name in zip(st.tabs(list(names.values())), names, strict=True):
         tab.code(found["samples"][name], language="bash" if name == "curl" else name)
 
 
@@ -166,7 +166,22 @@ def _history(session: str) -> None:
         return
     for each in rows:
         with st.expander(_summary(each)):
-            st.json(each, expanded=2)
+            st.html(_exchange(each))
+            st.json({name: value for name, value in each.items() if name not in ("request", "response")}, expanded=1)
+
+
+def _exchange(each: dict[str, Any]) -> str:
+    """What was asked and answered, turn by turn."""
+    asked = [("", each["request"])]
+    with contextlib.suppress(json.JSONDecodeError):  # a request that was cut, because it was very long
+        body = json.loads(each["request"])
+        asked = [(turn["role"], _text(turn.get("content"))) for turn in body.get("messages", [])]
+        asked = asked or [(say("sessions.prompt"), _text(body.get("prompt")))]
+    return markup.turns([*asked, (say("sessions.answer"), each["response"])])
+
+
+def _text(content: Any) -> str:
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
 
 
 def _summary(each: dict[str, Any]) -> str:

@@ -75,21 +75,44 @@ def chosen(
         shown: how an option is written.
         any_of: start with nothing chosen.
     """
-    key = f"chosen-{parameter}"
-    wanted = st.session_state.pop(f"go-{parameter}", None) or st.query_params.get(parameter)
-    if key not in st.session_state or st.session_state[key] not in options:
-        st.session_state.pop(key, None)
-        if wanted in options:
-            st.session_state[key] = wanted
-    elif wanted in options and wanted != st.query_params.get(parameter):
+    key, written = f"chosen-{parameter}", f"address-{parameter}"
+    wanted, address = st.session_state.pop(f"go-{parameter}", None), st.query_params.get(parameter)
+    moved = address != st.session_state.get(written)  # by a link, or by the browser's Back
+    if wanted is None and (moved or key not in st.session_state):
+        wanted = address
+    if wanted in options:
         st.session_state[key] = wanted
+    elif moved or st.session_state.get(key) not in options:
+        st.session_state.pop(key, None)
     found = st.selectbox(label, options, index=None if any_of else 0, format_func=shown, key=key)
     if found is None:
         st.query_params.pop(parameter, None)
-        return None
-    if st.query_params.get(parameter) != found:
+    elif address != found:
         st.query_params[parameter] = found
-    return str(found)
+    st.session_state[written] = found
+    return None if found is None else str(found)
+
+
+def follow(path: str, newest: Any, name: str = "id") -> None:
+    """Draw the page again when the list at `path` of the API has another newest object.
+
+    Args:
+        path: of the list.
+        newest: the `name` of its first object as the page shows it, None for an empty list.
+        name: a field that tells objects apart.
+    """
+    shown = [True]
+
+    def look() -> None:
+        with errors_shown():
+            if shown:
+                shown.pop()
+                return
+            found = api().get(path, limit=1)["data"]
+            if (found[0][name] if found else None) != newest:
+                st.rerun()
+
+    st.fragment(look, run_every=IDLE_REFRESH_S)()
 
 
 def go(parameter: str, value: str) -> None:
@@ -100,12 +123,13 @@ def go(parameter: str, value: str) -> None:
 
 def view(label: str, views: Sequence[str], prefix: str) -> str:
     """Which part of a page is shown, kept in the address as `?view=…`; `views` are keys of words below `prefix`."""
-    key = f"view-{prefix}"
+    key, written = f"view-{prefix}", f"address-view-{prefix}"
+    address = st.query_params.get("view")
     wanted = st.session_state.pop(f"go-{key}", None)
-    if wanted:
+    if wanted is None and (address != st.session_state.get(written) or key not in st.session_state):
+        wanted = address if address in views else views[0] if written in st.session_state else None
+    if wanted in views:
         st.session_state[key] = wanted
-    elif key not in st.session_state and st.query_params.get("view") in views:
-        st.session_state[key] = st.query_params["view"]
     found = st.segmented_control(
         label,
         views,
@@ -116,8 +140,9 @@ def view(label: str, views: Sequence[str], prefix: str) -> str:
         label_visibility="collapsed",
     )
     name = str(found or views[0])
-    if st.query_params.get("view", views[0]) != name:
+    if (address or views[0]) != name:
         st.query_params["view"] = name
+    st.session_state[written] = st.query_params.get("view")
     return name
 
 

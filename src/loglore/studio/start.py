@@ -67,44 +67,41 @@ def start(
     folder = load().home / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    api_log, work_log, page_log = (folder / f"{stamp}-{name}.log" for name in ("api", "worker", "page"))
+    log_of = {name: folder / f"{stamp}-{name}.log" for name in ("api", "worker", "page")}
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
-        arguments = [
-            "--host",
-            host if host in LOOPBACK else LOOPBACK[0],
-            "--port",
-            str(wanted),
-            "--runs",
-            str(runs),
-            "--logs",
-            str(logs),
-            "--until-eof",
-        ]
-        arguments += [] if host in LOOPBACK else ["--require-key"]
-        api = stack.enter_context(_child("loglore.api", arguments, api_log))
-        api_url = _first_line("API", api, api_log)
-        # Empty but for the first start ever.
-        assert api.stdout is not None
-        admin_key = api.stdout.readline().decode().strip()
-        children, works = {"API": (api, api_log)}, "no worker here"
+        api, api_url, admin_key = _start_api(stack, _api_arguments(host, wanted, runs, logs), log_of["api"])
+        children, works = {"API": (api, log_of["api"])}, "no worker here"
         if worker:
             told = ["--until-eof", "--executor", executor, *(["--address", address] if address else [])]
-            working = stack.enter_context(_child("loglore.jobs.work", told, work_log, SAVE_TIMEOUT_S))
-            works = _first_line("worker", working, work_log)
-            children["worker"] = (working, work_log)
-        page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
+            command = _child("loglore.jobs.work", told, log_of["worker"], SAVE_TIMEOUT_S)
+            working = stack.enter_context(command)
+            works = _first_line("worker", working, log_of["worker"])
+            children["worker"] = (working, log_of["worker"])
+        command = _child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"])
+        page = stack.enter_context(command)
         page_url = f"http://{_in_url(host)}:{page_port}"
-        _wait_for_page(page_url, page, page_log)
-        print(
-            _greeting(page_url, api_url, works, admin_key, host not in LOOPBACK),
-            f"  runs: {_shown(runs)}",
-            f"  logs: {logs}",
-            sep="\n",
-        )
+        _wait_for_page(page_url, page, log_of["page"])
+        print(_greeting(page_url, api_url, works, admin_key, host not in LOOPBACK))
+        print(f"  runs: {_shown(runs)}\n  logs: {logs}")
         print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
-        _watch({**children, "page server": (page, page_log)})
+        _watch({**children, "page server": (page, log_of["page"])})
+
+
+def _api_arguments(host: str, port: int, runs: Path, logs: Path) -> list[str]:
+    """Of the API's process: on loopback always, with a key when the pages can be reached from elsewhere."""
+    address = host if host in LOOPBACK else LOOPBACK[0]
+    key = [] if host in LOOPBACK else ["--require-key"]
+    return ["--host", address, "--port", str(port), "--runs", str(runs), "--logs", str(logs), "--until-eof", *key]
+
+
+def _start_api(stack: contextlib.ExitStack, arguments: Sequence[str], log: Path) -> tuple[Process, str, str]:
+    """The API's process, its URL, and the admin key, which is empty but for the first start ever."""
+    api = stack.enter_context(_child("loglore.api", arguments, log))
+    url = _first_line("API", api, log)
+    assert api.stdout is not None
+    return api, url, api.stdout.readline().decode().strip()
 
 
 def _check_installed() -> None:

@@ -5,13 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from loglore.studio import charts, job_view, markup, shared
+from loglore.studio import charts, job_list, job_view, markup, shared, tests_form
 from loglore.studio.words import say
 
 VIEWS = ("list", "new", "compare")
 METRICS = ("rougeL", "rouge1", "rouge2", "bleu", "fuzzy_match")
 SHOWN_METRICS = ("fuzzy_match", "bleu", "rouge1", "rouge2", "rougeL", "rougeLsum")
-FORMATS = ("sharegpt", "openai-chat", "alpaca")
 MOST, PAGE = 100, 10
 SHORT = 160
 
@@ -21,32 +20,27 @@ def show() -> None:
     st.title(say("tests.title"))
     with shared.errors_shown():
         view = shared.view(say("tests.views"), VIEWS, "tests")
-        {"list": _list, "new": _new, "compare": _compare}[view]()
+        {"list": _list, "new": tests_form.show, "compare": _compare}[view]()
 
 
-def _jobs(kind: str) -> list[dict[str, Any]]:
-    return list(shared.api().get("/studio/jobs", kind=kind, limit=MOST)["data"])
+def _jobs(kind: str, state: str | None = None) -> list[dict[str, Any]]:
+    return list(shared.api().get("/studio/jobs", kind=kind, state=state, limit=MOST)["data"])
 
 
 def _list() -> None:
-    found = _jobs("test")
-    if not found:
-        shared.empty(say("tests.none"), say("tests.none_help"))
-        return
-    st.html(job_view.listing(found))
-    job = shared.chosen(
-        say("tests.open"), [each["id"] for each in found], "job", lambda each: job_view.label(found, each)
-    )
+    job = job_list.choose(("test",), say("tests.open"), "job", (say("tests.none"), say("tests.none_help")))
     if job:
-        job_view.live(job)
-        each = shared.api().get(f"/studio/jobs/{job}")
-        if each["state"] == "succeeded" and each["report"]:
-            _scores(each["report"])
-            _rows(job, [one for one in found if one["id"] != job and one["state"] == "succeeded"])
+        job_view.live(job["id"], _result)
+
+
+def _result(job: dict[str, Any]) -> None:
+    if job["report"]:
+        _scores(job["report"])
+        _rows(job["id"], [one for one in _jobs("test", "succeeded") if one["id"] != job["id"]])
 
 
 def _scores(report: dict[str, Any]) -> None:
-    st.subheader(say("tests.scores"))
+    st.header(say("tests.scores"))
     rows = [
         [escape(name), f"{score['value']:.3f}", f"{score['low']:.3f} – {score['high']:.3f}"]
         for name, score in report["scores"].items()
@@ -55,12 +49,13 @@ def _scores(report: dict[str, Any]) -> None:
 
 
 def _rows(job: str, others: list[dict[str, Any]]) -> None:
-    st.subheader(say("tests.rows"))
+    st.header(say("tests.rows"))
     columns = st.columns([1, 2, 1])
     metric = columns[0].selectbox(say("tests.metric"), METRICS, key=f"metric-{job}")
     against = columns[1].selectbox(
         say("tests.against"), [each["id"] for each in others], index=None, key=f"against-{job}",
-        format_func=lambda each: job_view.label(others, each), placeholder=say("tests.against_none"),
+        format_func={each["id"]: job_view.label(each) for each in others}.__getitem__,
+        placeholder=say("tests.against_none"),
     )  # fmt: skip
     page = columns[2].number_input(say("tests.page"), 1, None, 1, key=f"page-{job}")
     path = f"/studio/jobs/{job}/rows"
@@ -101,112 +96,50 @@ def _short(text: str | None) -> str:
 
 def _whole(row: dict[str, Any]) -> None:
     names = [name for name in ("input", "truth", "output", "output_before") if row.get(name) is not None]
-    cells = [f"<dt>{escape(say(f'tests.{name}'))}</dt><dd>{escape(markup.clean(row[name]))}</dd>" for name in names]
-    st.html(f'<dl class="ll-row">{"".join(cells)}</dl>')
-
-
-def _new() -> None:
-    api = shared.api()
-    models = [each["id"] for each in api.models() if not each.get("session")]
-    datasets = [
-        each["id"] for each in api.get("/studio/datasets", limit=MOST)["data"] if each["format"] in FORMATS
-    ]  # fmt: skip
-    if not models:
-        shared.empty(say("models.none"), say("models.none_help"))
-        return
-    if not datasets:
-        shared.empty(say("tests.no_data"), say("tests.no_data_help"))
-        return
-    with st.form("tests-new"):
-        chosen = st.multiselect(say("tests.models"), models, help=say("tests.models_help"))
-        dataset = st.selectbox(say("tests.dataset"), datasets)
-        columns = st.columns(4)
-        tokens = columns[0].number_input("max_new_tokens", 1, 8192, 256)
-        temperature = columns[1].number_input("temperature", 0.0, 2.0, 0.0, step=0.1)
-        top_p = columns[2].number_input("top_p", 0.01, 1.0, 1.0, step=0.05)
-        turns = columns[3].selectbox(say("tests.turns"), ("all", "last"), format_func=lambda n: say(f"tests.turns_{n}"))
-        general = st.checkbox(say("tests.general_text"), False, help=say("tests.general_text_help"))
-        pressed = st.form_submit_button(say("tests.start"), type="primary")
-    if not pressed:
-        return
-    if not chosen:
-        st.warning(say("tests.choose_model"), icon=":material/warning:")
-        return
-    spec = {
-        "dataset": f"dataset:{dataset}", "max_new_tokens": int(tokens), "temperature": float(temperature),
-        "top_p": float(top_p), "turns": turns, "general_text": general,
-    }  # fmt: skip
-    made = {
-        model: api.post("/studio/jobs", {"kind": "test", "name": model, "spec": {**spec, "model": model}})["id"]
-        for model in chosen
-    }
-    if len(made) > 1:
-        compared = _queue_comparison(made)
-        st.session_state["go-view-tests"] = "compare"
-        shared.go("comparison", compared)
-    st.session_state["go-view-tests"] = "list"
-    shared.go("job", made[chosen[0]])
-
-
-def _queue_comparison(tests: dict[str, str]) -> str:
-    spec = {"tests": {label: f"${{{job}.run}}" for label, job in tests.items()}, "baseline": next(iter(tests))}
-    name = " / ".join(tests)[:200]
-    wish = {"kind": "compare", "name": name, "spec": spec, "depends_on": list(tests.values())}
-    return str(shared.api().post("/studio/jobs", wish)["id"])
+    st.html(markup.turns([(say(f"tests.{name}"), row[name]) for name in names]))
 
 
 def _compare() -> None:
     _start_comparison()
-    found = _jobs("compare")
-    if not found:
-        shared.empty(say("tests.no_comparison"), say("tests.no_comparison_help"))
-        return
-    job = shared.chosen(
-        say("tests.open_comparison"), [each["id"] for each in found], "comparison",
-        lambda each: job_view.label(found, each),
-    )  # fmt: skip
-    if not job:
-        return
-    each = next(one for one in found if one["id"] == job)
-    if each["state"] == "succeeded":
-        _comparison(job)
-    else:
-        job_view.live(job)
+    nothing = say("tests.no_comparison"), say("tests.no_comparison_help")
+    job = job_list.choose(("compare",), say("tests.open_comparison"), "comparison", nothing)
+    if job:
+        job_view.live(job["id"], lambda found: _comparison(found["id"]))
 
 
 def _start_comparison() -> None:
-    done = [each for each in _jobs("test") if each["state"] == "succeeded"]
+    done = _jobs("test", "succeeded")
     if len(done) < 2:
         return
     with st.expander(say("tests.compare_finished")), st.form("tests-compare"):
         chosen = st.multiselect(
-            say("tests.runs"), [each["id"] for each in done], format_func=lambda each: job_view.label(done, each)
-        )
+            say("tests.runs"), [each["id"] for each in done],
+            format_func={each["id"]: job_view.label(each) for each in done}.__getitem__,
+        )  # fmt: skip
         if st.form_submit_button(say("tests.compare"), type="primary") and len(chosen) > 1:
             names = {each["id"]: each["name"] or each["id"] for each in done}
             labels: dict[str, str] = {}
             for job in chosen:
                 labels[names[job] if names[job] not in labels else f"{names[job]} ({job[-4:]})"] = job
-            shared.go("comparison", _queue_comparison(labels))
+            shared.go("comparison", tests_form.queue_comparison(labels))
 
 
 def _comparison(job: str) -> None:
     api = shared.api()
     found = api.get(f"/studio/jobs/{job}/outputs/comparison")
     st.caption(say("tests.compared", rows=f"{found['rows']:,}", baseline=found["baseline"]))
+    models = sorted(found["models"], key=lambda model: bool(model["label"] != found["baseline"]))
     bars = [
-        {"model": model["label"], "metric": name, **model["scores"][name]}
-        for model in found["models"]
-        for name in SHOWN_METRICS
+        {"model": model["label"], "metric": name, **model["scores"][name]} for model in models for name in SHOWN_METRICS
     ]
     st.altair_chart(charts.intervals(bars), width="stretch", alt=say("tests.chart_alt"))
     head = [say("tests.model"), *SHOWN_METRICS]
     rows = [
         [f"<b>{escape(model['label'])}</b>", *(_with_interval(model["scores"][name]) for name in SHOWN_METRICS)]
-        for model in found["models"]
+        for model in models
     ]
     st.html(markup.table(head, rows, numbers=range(1, len(head))))
-    st.subheader(say("tests.differences"))
+    st.header(say("tests.differences"))
     rows = [
         [f"{escape(each['model'])} − {escape(each['against'])}", *(_with_interval(each["scores"][name], "+")
          for name in SHOWN_METRICS)]

@@ -40,6 +40,18 @@ def edit(method: str) -> dict[str, Any] | None:
     return None if _state("fault") else dict(_state("values"))
 
 
+def take(method: str, values: dict[str, Any]) -> None:
+    """Begin with these values, and the defaults of the keys that they leave out."""
+    st.session_state[f"preset-{method}"] = FITTING[method]
+    _set("preset", (method, FITTING[method]))
+    _replace({**_defaults(_known()), **values})
+    _set("form", (_state("form") or 0) + 1)
+
+
+def _defaults(known: dict[str, Any]) -> dict[str, Any]:
+    return {key: each["default"] for key, each in known["schema"]["properties"].items()}
+
+
 def _known() -> dict[str, Any]:
     found = st.session_state.get("hyperparameters-known")
     if found is None:
@@ -62,9 +74,8 @@ def _preset(known: dict[str, Any], method: str) -> None:
         format_func=lambda each: say(f"preset.{each.replace('.', '_')}"), help=say("tuning.preset_help"),
     )  # fmt: skip
     if _state("preset") != (method, name):
-        defaults = {key: each["default"] for key, each in known["schema"]["properties"].items()}
         _set("preset", (method, name))
-        _replace({**defaults, **known["presets"][name]})
+        _replace({**_defaults(known), **known["presets"][name]})
         _set("form", (_state("form") or 0) + 1)
 
 

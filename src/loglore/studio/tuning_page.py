@@ -1,11 +1,12 @@
 """Fine-tuning: a wizard (base and trainer, data, hyperparameters as form and JSON, start), the list, and each job."""
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from loglore.studio import job_view, shared, tuning_form
+from loglore.studio import job_list, job_view, shared, tuning_form
 from loglore.studio.words import say
 
 VIEWS = ("list", "new")
@@ -15,8 +16,9 @@ FORMATS = {
     "cpt": ("corpus", "nlplog"),
     "dpo": ("sharegpt-dpo",),
 }
-MOST = 100
 GIB = 1 << 30
+MORE = "tuning-more-"
+LONG_ROWS = ("shorten_log", "cut_after_turn", "refuse")
 
 
 def show() -> None:
@@ -30,33 +32,29 @@ def show() -> None:
 
 
 def _list() -> None:
-    found = shared.api().get("/studio/jobs", kind="train", limit=MOST)["data"]
-    if not found:
-        shared.empty(say("tuning.none"), say("tuning.none_help"))
-        return
-    st.html(job_view.listing(found))
-    job = shared.chosen(
-        say("tuning.open"), [each["id"] for each in found], "job", lambda each: job_view.label(found, each)
-    )
+    nothing = say("tuning.none"), say("tuning.none_help")
+    job = job_list.choose(("train",), say("tuning.open"), "job", nothing)
     if job:
-        job_view.live(job)
+        job_view.live(job["id"])
 
 
 def _wizard() -> None:
     api = shared.api()
     models = [each["id"] for each in api.models() if not each.get("session")]
-    datasets = api.get("/studio/datasets", limit=MOST)["data"]
+    datasets = api.every("/studio/datasets")
     if not models:
         shared.empty(say("models.none"), say("models.none_help"))
         return
-    st.subheader(say("tuning.step_base"))
+    if example := st.session_state.pop("tuning-from", None):
+        _take_over(example, models, [each["id"] for each in datasets])
+    st.header(say("tuning.step_base"))
     columns = st.columns(2)
     model = columns[0].selectbox(say("tuning.base"), models, key="tuning-base")
     method = columns[1].radio(
         say("tuning.trainer"), METHODS, format_func=lambda each: say(f"tuning.{each}"), key="tuning-method",
         horizontal=True,
     )  # fmt: skip
-    st.subheader(say("tuning.step_data"))
+    st.header(say("tuning.step_data"))
     fitting = [each["id"] for each in datasets if each["format"] in FORMATS[str(method)]]
     if not fitting:
         wanted = ", ".join(FORMATS[str(method)])
@@ -68,10 +66,28 @@ def _wizard() -> None:
         say("tuning.validation"), fitting, index=None, placeholder=say("tuning.no_validation"),
         key=f"tuning-validation-{method}",
     )  # fmt: skip
-    st.subheader(say("tuning.step_values"))
+    st.header(say("tuning.step_values"))
     values = tuning_form.edit(str(method))
-    st.subheader(say("tuning.step_start"))
+    st.header(say("tuning.step_start"))
     _finish(_body(str(model), str(method), str(train), validation), values)
+
+
+def _take_over(job: str, models: Sequence[str], datasets: Sequence[str]) -> None:
+    """Fill the wizard with what a job was made of, as far as it is still there."""
+    found = shared.api().get(f"/fine_tuning/jobs/{job}")
+    method = found["method"]["type"]
+    st.session_state["tuning-method"] = method
+    wanted = {"tuning-base": (found["model"], models)}
+    for key, file in (("train", found["training_file"]), ("validation", found["validation_file"])):
+        wanted[f"tuning-{key}-{method}"] = str(file or "").removeprefix("dataset:"), datasets
+    for name, (value, offered) in wanted.items():
+        if value in offered:
+            st.session_state[name] = value
+    spec = shared.api().get(f"/studio/jobs/{job}")["spec"]
+    for name in ("general_text", "max_tokens", "processes", "replay", "long_rows"):
+        if spec.get(name) is not None:
+            st.session_state[f"{MORE}{name}"] = spec[name]
+    tuning_form.take(method, found["method"][method]["hyperparameters"])
 
 
 def _body(model: str, method: str, train: str, validation: str | None) -> dict[str, Any]:
@@ -88,7 +104,32 @@ def _body(model: str, method: str, train: str, validation: str | None) -> dict[s
         body["validation_file"] = f"dataset:{validation}"
     if gpus:
         body["gpus"] = int(gpus)
-    return body
+    return body | _more(method)
+
+
+def _more(method: str) -> dict[str, Any]:
+    """What a job can be told beside its hyperparameters."""
+    st.session_state.setdefault(f"{MORE}general_text", True)
+    with st.expander(say("tuning.more")):
+        general = st.checkbox(
+            say("tuning.general_text"), help=say("tuning.general_text_help"), key=f"{MORE}general_text"
+        )
+        columns = st.columns(3)
+        values: dict[str, Any] = {
+            "max_tokens": _optional(columns[0], "max_tokens", 1, None),
+            "processes": _optional(columns[1], "processes", 1, 1024),
+        }
+        if method == "cpt":
+            values["replay"] = _optional(columns[2], "replay", 0.0, 0.99)
+        if method == "supervised":
+            values["long_rows"] = columns[2].selectbox(
+                say("tuning.long_rows"), LONG_ROWS, index=None, placeholder=LONG_ROWS[0], key=f"{MORE}long_rows"
+            )
+    return {"general_text": general, **{name: value for name, value in values.items() if value is not None}}
+
+
+def _optional(column: Any, name: str, least: float, most: float | None) -> Any:
+    return column.number_input(say(f"tuning.{name}"), least, most, None, placeholder="–", key=f"{MORE}{name}")
 
 
 def _finish(body: dict[str, Any], values: dict[str, Any] | None) -> None:
