@@ -35,9 +35,11 @@ def router(logs: Logs, database: Database) -> APIRouter:
         return chat_object(chats.create(database, references(wish.logs), actor(request)))
 
     @routes.get("/{chat}")
-    def read_chat(chat: str, request: Request) -> dict[str, Any]:
-        """One chat with its turns."""
+    def read_chat(chat: str, request: Request, turns: bool = True) -> dict[str, Any]:
+        """One chat with its turns, or without."""
         found = known(lambda: chats.find(database, chat, actor(request)))
+        if not turns:
+            return chat_object(found)
         return {**chat_object(found), "turns": [turn_object(each) for each in chats.turns(database, found.id)]}
 
     @routes.delete("/{chat}")

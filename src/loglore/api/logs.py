@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from loglore.logs.table import LogTable
 
 LISTED = 500
+# A log that is read within this time is ready at the first question.
+SOON_S = 0.5
 MOST_LINES = 500
 MOMENT = "UTC, as ISO 8601 or as a clock time of the log's last day"
 
@@ -161,7 +163,9 @@ def router(logs: Logs) -> APIRouter:
     @routes.post("/reading")
     def read_reading(wish: LogsBody) -> dict[str, Any]:
         """Begin to read logs, or say how far that is: `state` is `reading`, `ready` or `failed`."""
-        return log_facts.progress(logs.reading(wish.logs))
+        found = logs.reading(wish.logs)
+        found.ended.wait(SOON_S)
+        return log_facts.progress(found)
 
     @routes.post("/facts")
     def read_facts(wish: LogsBody) -> dict[str, Any]:
