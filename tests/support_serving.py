@@ -27,8 +27,8 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Handler)
         self.answer = "Nothing."
         self.status = 200
         self.break_after: int | None = None
@@ -37,7 +37,7 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        return f"http://{self.server_address[0]!s}:{self.server_port}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that leaves early is part of the tests."""

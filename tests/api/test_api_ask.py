@@ -1,5 +1,5 @@
 import json
-from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -36,15 +36,19 @@ def test_an_answer_streams_and_is_checked(served: Served) -> None:
     assert not again[-1][1]["renewed"]
 
 
-def test_claims_bring_the_lines_they_stand_on() -> None:
+def test_claims_bring_the_lines_they_stand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from loglore.api.ask import _cited
-    from loglore.logs import grounding, templates
-    from loglore.logs.reader import table_of
+    from loglore.logs import grounding, table
 
-    mined = templates.mine(table_of(LINES, "app.log"))
-    (claim,) = grounding.check("See line 2.", mined.table)
-    cited = _cited({"lines": list(claim.lines), "source": claim.source}, mined)
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path))
+    path = tmp_path / "app.log"
+    path.write_text("\n".join([*LINES, "x" * 5000]) + "\n")
+    log = table.index([path], names={path: "app.log"})
+    (claim,) = grounding.check("See line 2.", log)
+    cited = _cited({"lines": list(claim.lines), "source": claim.source}, log)
     assert cited == [{"source": "app.log", "line": 2, "text": LINES[1]}]
+    (long,) = _cited({"lines": [6], "source": ""}, log)
+    assert long["text"] == "x" * 2000 + "… (+3,000 characters)"
 
 
 @pytest.mark.parametrize(
@@ -79,20 +83,3 @@ def test_an_error_inside_the_stream_has_the_shape(served: Served) -> None:
     assert name == "error"
     assert data["status"] == 400
     assert data["error"]["type"] == "invalid_request_error"
-
-
-def test_facts_agree_with_a_plain_count(served: Served) -> None:
-    body = {"logs": [{"path": "app.log"}, {"path": "deep/b.log"}]}
-    facts = httpx2.post(f"{served.url}/v1/studio/logs/facts", json=body).json()
-    levels = Counter(line.split()[2].lower() for line in LINES)
-    assert facts["levels"] == dict(levels)
-    assert facts["lines"] == len(LINES) + 2
-    assert [each["source"] for each in facts["sources"]] == ["app.log", "b.log"]
-    assert (facts["first"], facts["last"]) == ("2026-03-01 10:00:00", "2026-03-01 10:00:20")
-    assert sum(row["lines"] for row in facts["timeline"]["rows"]) == len(LINES)
-    assert max(template["count"] for template in facts["templates"]) == 2
-
-
-def test_logs_below_the_root_are_listed(served: Served) -> None:
-    listed = httpx2.get(f"{served.url}/v1/studio/logs").json()["data"]
-    assert [each["path"] for each in listed] == ["app.log", "deep/b.log"]

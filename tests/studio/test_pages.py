@@ -1,9 +1,8 @@
 """The pages without a browser (AppTest), against a real API process."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -170,59 +169,6 @@ def test_two_models_answer_side_by_side_and_again(page: Callable[..., AppTest]) 
     assert len(app.chat_message) == 2
     (export,) = app.get("download_button")
     assert export.proto.label == "Export as Markdown"
-
-
-def test_what_came_before_an_endpoint_died_is_kept(
-    page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from loglore.errors import JobError
-    from loglore.studio.client import Api
-
-    def dies(self: Api, *_: object) -> Iterator[tuple[str, dict[str, Any]]]:
-        yield "conversation", {"id": "conv_1"}
-        yield "text", {"text": "The disk was full, and"}
-        raise JobError("the endpoint broke off")
-
-    app = _asked(page, "tiny@1")
-    monkeypatch.setattr(Api, "ask", dies)
-    app.button(key="chat-cause").click()
-    text = _run(app)
-    assert "The disk was full, and" in text
-    assert "the endpoint broke off" in text
-    assert next(button for button in app.button if button.label == "Ask again")
-
-
-def test_an_endpoint_that_is_not_there_is_told_and_facts_stay(page: Callable[..., AppTest]) -> None:
-    app = _asked(page, "…")
-    assert "No model yet" in _run(app)
-    app.text_input(key="chat-model-url").set_value("http://127.0.0.1:9/v1")
-    _run(app)
-    app.button(key="chat-cause").click()
-    text = _run(app)
-    assert "LOGLORE_PRIVATE_ENDPOINTS" in text
-    assert f"<b>{len(LINES)}</b> lines" in text
-
-
-def test_lines_of_a_template_are_shown_and_asked_about(page: Callable[..., AppTest]) -> None:
-    app = _asked(page, "tiny@1")
-    template = app.selectbox(key="chat-template")
-    template.select(next(each for each in template.options if "disk full" in each).split(" ")[0])
-    text = _run(app)
-    assert "2 of 2 lines" in text
-    assert f"L2  {LINES[1]}" in text
-    app.checkbox(key="chat-focus").set_value(True)
-    app.checkbox(key="chat-windows").set_value(True)
-    text = _run(app)
-    assert "Questions are about: Look at lines of this kind" in text
-    assert "2 lines before, 3 lines after" in text
-
-
-def test_a_growing_file_is_followed(page: Callable[..., AppTest]) -> None:
-    app = _asked(page, "tiny@1")
-    app.toggle(key="chat-follow").set_value(True)
-    text = _run(app)
-    assert f"Newest of {len(LINES)} lines" in text
-    assert "Newest of 2 lines of level error or fatal" in text
 
 
 def test_a_hostile_log_changes_nothing_in_what_is_exported() -> None:

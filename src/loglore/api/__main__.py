@@ -23,7 +23,7 @@ from loglore.api.house import House
 from loglore.api.keyring import Keyring, first_key
 from loglore.api.serving import bind
 from loglore.errors import InputError, JobError
-from loglore.store import connections
+from loglore.store import chats, connections
 from loglore.store.database import open_database
 
 STOP_TIMEOUT_S = 5.0
@@ -53,6 +53,8 @@ def _serve(wish: argparse.Namespace) -> None:
     with contextlib.closing(open_database()) as database, contextlib.closing(bind(wish.host, wish.port)) as bound:
         host = f"[{wish.host}]" if ":" in wish.host else wish.host
         url = f"http://{host}:{bound.getsockname()[1]}"
+        # Whoever wrote them is gone.
+        chats.interrupt(database)
         keyring = Keyring(database, wish.require_key or off_loopback)
         house = House(database, f"{url}/v1", keyring.required)
         parts = Parts(house, database, keyring, wish.history_days, open_to_all=off_loopback)

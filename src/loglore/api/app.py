@@ -22,6 +22,7 @@ from loglore.api import (
     accounts,
     ancestry,
     ask,
+    chats,
     completions,
     connections,
     datasets,
@@ -150,7 +151,9 @@ def _add_studio(app: FastAPI, parts: Parts, studio: Studio, pool: ThreadPoolExec
     app.include_router(accounts.router(database))
     app.include_router(runs.router(studio.runs.resolve()))
     app.include_router(log_routes.router(logs))
-    app.include_router(ask.router(logs, studio.sessions, database, pool))
+    app.include_router(chats.router(logs, database))
+    source = Either(parts.house, OnDemand(studio.sessions, database))
+    app.include_router(ask.router(ask.Asker(logs, source, studio.sessions, database, pool), logs, database))
 
 
 def _add_monitoring(app: FastAPI, house: House, registry: CollectorRegistry, idle_is_fine: bool) -> None:

@@ -5,45 +5,54 @@
     text          a piece of the answer                   answer    claims with verdicts and the lines they stand on
     error         OpenAI's error object; the stream ends
 
-Conversations live in this process (the last `KEPT`): their evidence is a slice of a log that is in memory anyway. When
-the session was replaced meanwhile, the next question starts over with the same log and says so (`renewed`).
+What a model has seen of a conversation lives in this process (the last `KEPT`), what was said in a chat in the database
+(`chats`). When the session was replaced meanwhile, the next question starts over with the same log and says so
+(`renewed`). `POST /v1/studio/ask/preview` shows what would be sent, redacted where it leaves this machine.
 """
 
 import asyncio
+import contextlib
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from loglore.api import addresses, errors
+from loglore.api import addresses, chats, errors
 from loglore.api.answers import ERRORS
+from loglore.api.chats import Record
 from loglore.api.errors import ApiError, not_found
+from loglore.api.log_facts import cut
 from loglore.api.logs import Logs, LogsBody
+from loglore.api.making import actor
 from loglore.api.models import canonical
-from loglore.api.sessions import Sessions
+from loglore.api.reading import Reading
+from loglore.api.sessions import Either, Sessions
 from loglore.api.streams import Emit, Held, event, from_thread
 from loglore.errors import InputError, JobError
 from loglore.store.database import Database
 
 if TYPE_CHECKING:
-    from loglore.ask.answer import Answer, Conversation
+    from loglore.ask.answer import Answer, Conversation, Windows
     from loglore.endpoint.client import Endpoint
     from loglore.logs.evidence import Evidence
-    from loglore.logs.templates import Mined
+    from loglore.logs.table import LogTable
 
 KEPT = 64
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events, see above.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 CITED_LINES = 5
+# How often it is said how far a log is read.
+READING_S = 1.0
 # A few seconds of reading on two CPU cores for a small model; more context is one field away.
 CONTEXT_TOKENS = 4096
 
@@ -69,9 +78,11 @@ class Elsewhere(BaseModel):
 class AskBody(LogsBody):
     """A question about logs.
 
-    logs: what it is about (of a conversation that goes on, the same again). model: `name`, `name@version`, or the
-    newest. endpoint: a server to ask instead. conversation: id of an earlier answer, to go on. context_tokens: prompt
-    and answer together at most.
+    logs: what it is about (of a conversation that goes on, the same again). model: the id of a session's model, `name`,
+    `name@version`, or the newest. endpoint: a server to ask instead. conversation: id of an earlier answer, to go on.
+    chat: instead, the chat that this is asked in. turn: of the chat; None is the next one. side: 1 for the second of
+    two models. before, after: two spans of time, `FROM..TO`, to be compared. context_tokens: prompt and answer together
+    at most.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -80,6 +91,11 @@ class AskBody(LogsBody):
     model: str | None = None
     endpoint: Elsewhere | None = None
     conversation: str | None = None
+    chat: str | None = Field(None, max_length=40)
+    turn: int | None = Field(None, ge=0)
+    side: int = Field(0, ge=0, le=1)
+    before: str | None = Field(None, max_length=100, examples=["10:00..10:05"])
+    after: str | None = Field(None, max_length=100, examples=["10:05..10:10"])
     max_tokens: int = Field(default=400, ge=1, le=8192)
     context_tokens: int = Field(default=CONTEXT_TOKENS, ge=256)
 
@@ -91,7 +107,7 @@ class Talk:
     id: str
     model: str
     url: str = ""
-    mined: "Mined | None" = None
+    reading: Reading | None = None
     conversation: "Conversation | None" = None
     busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -117,141 +133,230 @@ class Talks:
             ApiError: 404 for an id that is unknown (or too old).
         """
         if key is None:
-            key = f"conv_{secrets.token_hex(12)}"
-            self._talks[key] = Talk(key, model)
-        elif key not in self._talks:
+            return self.of(f"conv_{secrets.token_hex(12)}", model)
+        if key not in self._talks:
             raise not_found(f"conversation {key!r}")
+        return self.of(key, model)
+
+    def of(self, key: str, model: str, *, anew: bool = False) -> Talk:
+        """The conversation of that name, made where it is not there, or `anew`."""
+        if anew:
+            self._talks.pop(key, None)
+        talk = self._talks.setdefault(key, Talk(key, model))
+        talk.model = model
         self._talks.move_to_end(key)
         while len(self._talks) > KEPT:
             self._talks.popitem(last=False)
-        return self._talks[key]
+        return talk
 
 
-def router(logs: Logs, sessions: Sessions, database: Database, pool: Executor) -> APIRouter:
-    """The route; answers are worked out in `pool`."""
-    talks = Talks()
+@dataclass(frozen=True)
+class Asking:
+    """One question on its way: the request, the logs, the conversation, and what is kept of it (in a chat)."""
+
+    wish: AskBody
+    paths: list[Path]
+    talk: Talk
+    record: Record | None = None
+
+
+class Asker:
+    """Answers questions; what blocks is done in `pool`."""
+
+    def __init__(self, logs: Logs, source: Either, sessions: Sessions, database: Database, pool: Executor) -> None:
+        self.talks = Talks()
+        self._logs, self._source, self._sessions, self._database, self._pool = logs, source, sessions, database, pool
+
+    async def model(self, wish: AskBody) -> str:
+        """The full name of who is asked.
+
+        Raises:
+            ApiError: 404 for no such model, 400 for an endpoint that may not be called.
+        """
+        if wish.endpoint is not None:
+            await asyncio.to_thread(addresses.check, wish.endpoint.url, "endpoint.url")
+            return wish.endpoint.name
+        if wish.model is not None and self._source.serves(wish.model):
+            return wish.model
+        return await asyncio.to_thread(canonical, wish.model, self._database)
+
+    async def events(self, asking: Asking) -> AsyncGenerator[str, None]:
+        """The stream of an answer."""
+        talk, record = asking.talk, asking.record
+        try:
+            place = {} if record is None else {"chat": record.chat.id, "turn": record.turn}
+            yield event("conversation", id=talk.id, model=talk.model, **place)
+            running = asking.wish.endpoint is not None or self._source.serves(talk.model)
+            if not running and self._sessions.model != talk.model:
+                yield event("status", text=f"Starting {talk.model}")
+            async with self._engine(asking) as make_engine:
+
+                def work(emit: Emit) -> None:
+                    def told(name: str, **fields: Any) -> None:
+                        if record is not None:
+                            record.heard(name, fields)
+                        emit(name, **fields)
+
+                    with self._logs.readings.used(asking.paths) as reading:
+                        while not reading.ended.wait(READING_S):
+                            told("status", text=f"Reading the log, {reading.done / max(reading.total, 1):.0%}")
+                        _answer(asking, reading, make_engine(), told)
+
+                # Closed here and now: else the session would count as free while its answer is still being written.
+                async with aclosing(from_thread(self._pool, work)) as answering:
+                    async for each in answering:
+                        yield each
+        except (ApiError, InputError, JobError) as fault:
+            if record is not None:
+                record.failed(fault)
+            status, content = errors.of(fault)
+            yield event("error", status=status, **content)
+        finally:
+            if record is not None:
+                await record.close()
+
+    def preview(self, wish: AskBody, paths: list[Path]) -> dict[str, Any]:
+        """What a question would send to an endpoint; nothing of the log is sent."""
+        if wish.endpoint is None:
+            raise ApiError(
+                400, "endpoint: a model of this server gets the log as it is; nothing leaves", param="endpoint"
+            )
+        engine = _elsewhere(wish.endpoint)
+        with self._logs.readings.used(paths) as reading:
+            conversation = _conversation(wish, reading, Talk("", ""), engine)
+            chosen, messages = conversation.draft(wish.question, _windows(wish, reading.table))
+        return {
+            "object": "studio.preview",
+            "url": engine.endpoint.url,
+            "redacts": engine.endpoint.redacts,
+            "messages": engine.endpoint.leaving(messages),
+            "replaced": engine.endpoint.replaced,
+            "evidence": {key: value for key, value in _evidence(chosen).items() if key != "text"},
+        }
+
+    @contextlib.asynccontextmanager
+    async def _engine(self, asking: Asking) -> "AsyncIterator[Any]":
+        """What makes the engine, in the thread that then asks it."""
+        from loglore.endpoint.client import Endpoint
+
+        given = asking.wish.endpoint
+        if given is not None:
+            yield lambda: _elsewhere(given)
+            return
+        async with self._source.use(asking.talk.model, 0) as seat:
+            session = seat.session
+            extra = {name: value for name, value in session.wish(seat.model_id).items() if name != "model"}
+            asked = session.model_id if session.kind == "llama.cpp" else seat.model_id
+            yield lambda: Engine(Endpoint(session.url, asked, extra=extra), session.context)
+
+
+def router(asker: Asker, logs: Logs, database: Database) -> APIRouter:
+    """The routes."""
     routes = APIRouter(prefix="/v1/studio", tags=["ask"], responses=ERRORS)
 
     @routes.post("/ask", responses=EVENTS, response_class=Response)
-    async def ask(wish: AskBody) -> Response:
+    async def ask(wish: AskBody, request: Request) -> Response:
         """Ask; what is wrong with the request itself is said before the stream starts."""
-        if not wish.question.strip():
-            raise ApiError(400, "question: it is empty", "invalid_value", "question")
+        _check(wish)
         paths = await asyncio.to_thread(logs.paths, wish.logs)
-        if wish.endpoint is not None:
-            await asyncio.to_thread(addresses.check, wish.endpoint.url, "endpoint.url")
-            talk = talks.get(wish.conversation, wish.endpoint.name)
-            talk.model = wish.endpoint.name
-            events = _from_elsewhere(wish, paths, talk, logs, pool)
+        model = await asker.model(wish)
+        if wish.chat is None:
+            asking = Asking(wish, paths, asker.talks.get(wish.conversation, model))
         else:
-            model = await asyncio.to_thread(canonical, wish.model, database)
-            talk = talks.get(wish.conversation, model)
-            talk.model = model
-            events = _events(wish, paths, talk, logs, sessions, pool)
+            record, replaces = await asyncio.to_thread(chats.begin, database, wish.chat, actor(request), wish, model)
+            asking = Asking(wish, paths, asker.talks.of(f"{wish.chat}/{wish.side}", model, anew=replaces), record)
+        events = asker.events(asking)
         stack = AsyncExitStack()
         stack.push_async_callback(events.aclose)
         return Held(events, stack, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
+    @routes.post("/ask/preview")
+    async def preview(wish: AskBody) -> dict[str, Any]:
+        """What a question would send to an endpoint: the messages, redacted off loopback, and what was replaced."""
+        _check(wish)
+        paths = await asyncio.to_thread(logs.paths, wish.logs)
+        await asker.model(wish)
+        return await asyncio.to_thread(asker.preview, wish, paths)
+
     return routes
 
 
-async def _events(
-    wish: AskBody, paths: list[Any], talk: Talk, logs: Logs, sessions: Sessions, pool: Executor
-) -> AsyncGenerator[str, None]:
-    try:
-        yield event("conversation", id=talk.id, model=talk.model)
-        if sessions.model != talk.model:
-            yield event("status", text=f"Starting {talk.model}")
-        async with sessions.use(talk.model) as session:
-
-            def work(emit: Emit) -> None:
-                from loglore.endpoint.client import Endpoint
-
-                emit("status", text="Reading the log")
-                engine = Engine(Endpoint(session.url, session.model_id), session.context)
-                _answer(wish, logs.read(paths).mined, talk, engine, emit)
-
-            # Closed here and now: else the session would count as free while its answer is still being written.
-            async with aclosing(from_thread(pool, work)) as answering:
-                async for each in answering:
-                    yield each
-    except (ApiError, InputError, JobError) as fault:
-        status, content = errors.of(fault)
-        yield event("error", status=status, **content)
+def _check(wish: AskBody) -> None:
+    if not wish.question.strip():
+        raise ApiError(400, "question: it is empty", "invalid_value", "question")
+    if wish.chat is not None and wish.conversation is not None:
+        raise ApiError(400, "chat: give either `chat` or `conversation`", "invalid_value", "chat")
+    if wish.chat is None and (wish.turn is not None or wish.side):
+        raise ApiError(400, "turn: turns and sides are a chat's; name it", "invalid_value", "turn")
 
 
-async def _from_elsewhere(
-    wish: AskBody, paths: list[Any], talk: Talk, logs: Logs, pool: Executor
-) -> AsyncGenerator[str, None]:
-    """The same events from a server that is none of our sessions."""
-    given = wish.endpoint
-    assert given is not None
+def _elsewhere(given: Elsewhere) -> Engine:
+    """A server that is none of our sessions. The server's own key is for the endpoint that its owner chose."""
+    from loglore.endpoint.client import Endpoint
 
-    def work(emit: Emit) -> None:
-        from loglore.endpoint.client import Endpoint
-
-        key = given.key.get_secret_value() if given.key else None
-        # The server's own key is for the endpoint that its owner chose, not for one that a caller names.
-        endpoint = Endpoint(given.url, given.model, key or "none", public_only=addresses.public_only())
-        if endpoint.redacts:
-            emit("status", text="Addresses, names and secrets are replaced before anything is sent")
-        mined = logs.read(paths).mined
-        _answer(wish, mined, talk, Engine(endpoint, endpoint.served.context), emit)
-
-    try:
-        yield event("conversation", id=talk.id, model=talk.model)
-        async with aclosing(from_thread(pool, work)) as answering:
-            async for each in answering:
-                yield each
-    except (ApiError, InputError, JobError) as fault:
-        status, content = errors.of(fault)
-        yield event("error", status=status, **content)
+    key = given.key.get_secret_value() if given.key else "none"
+    named = addresses.public_only()
+    endpoint = Endpoint(given.url, given.model, key, public_only=named)
+    if endpoint.redacts:
+        # Counted here, so that the preview is what is then sent, and so that nothing leaves before it.
+        endpoint = Endpoint(given.url, given.model, key, public_only=named, counts_here=True)
+    return Engine(endpoint, endpoint.served.context)
 
 
-def _answer(wish: AskBody, mined: "Mined", talk: Talk, engine: Engine, emit: Emit) -> None:
+def _answer(asking: Asking, reading: Reading, engine: Engine, emit: Emit) -> None:
+    wish, talk = asking.wish, asking.talk
     if not talk.busy.acquire(blocking=False):
         raise ApiError(409, f"conversation {talk.id} is still answering", "conversation_busy", "conversation")
     try:
-        conversation = _conversation(wish, mined, talk, engine)
+        if engine.endpoint.redacts:
+            emit("status", text="Addresses, names and secrets are replaced before anything is sent")
+        conversation = _conversation(wish, reading, talk, engine)
         answer = conversation.ask(
             wish.question,
             on_evidence=lambda chosen: emit("evidence", **_evidence(chosen)),
             on_reading=lambda done, total: emit("reading", done=done, total=total),
             on_text=lambda text: emit("text", text=text),
+            windows=_windows(wish, reading.table),
         )
-        emit("answer", **_as_json(answer, mined))
+        emit("answer", **_as_json(answer, reading.table))
     finally:
         talk.busy.release()
 
 
-def _conversation(wish: AskBody, mined: "Mined", talk: Talk, engine: Engine) -> "Conversation":
+def _conversation(wish: AskBody, reading: Reading, talk: Talk, engine: Engine) -> "Conversation":
     """The conversation so far, or a new one when its log or its engine is another by now."""
     from loglore.ask.answer import Conversation
 
-    if talk.conversation is None or talk.mined is not mined or talk.url != engine.endpoint.url:
+    if talk.conversation is None or talk.reading is not reading or talk.url != engine.endpoint.url:
         limit = min(wish.context_tokens, engine.context or wish.context_tokens)
-        talk.conversation = Conversation(engine.endpoint, mined, limit, min(wish.max_tokens, limit // 2))
-        talk.mined, talk.url = mined, engine.endpoint.url
+        talk.conversation = Conversation(engine.endpoint, reading.log, limit, min(wish.max_tokens, limit // 2))
+        talk.reading, talk.url = reading, engine.endpoint.url
     return talk.conversation
+
+
+def _windows(wish: AskBody, table: "LogTable") -> "Windows":
+    from loglore.logs import search
+
+    return search.windows(wish.before, wish.after, table)
 
 
 def _evidence(chosen: "Evidence") -> dict[str, Any]:
     return {"text": chosen.text, "lines": len(chosen.lines), "omitted": chosen.omitted, "tokens": chosen.tokens}
 
 
-def _as_json(answer: "Answer", mined: "Mined") -> dict[str, Any]:
+def _as_json(answer: "Answer", table: "LogTable") -> dict[str, Any]:
     from loglore.ask.job import as_json
 
     whole = as_json(answer)
-    claims = [{**claim, "cited": _cited(claim, mined)} for claim in whole["claims"]]
+    claims = [{**claim, "cited": _cited(claim, table)} for claim in whole["claims"]]
     return {**whole, "claims": claims, "evidence": _evidence(answer.evidence), "renewed": answer.renewed}
 
 
-def _cited(claim: dict[str, Any], mined: "Mined") -> list[dict[str, Any]]:
+def _cited(claim: dict[str, Any], table: "LogTable") -> list[dict[str, Any]]:
     """The first lines that a claim stands on (or falls by), with their text."""
-    import polars as pl
-
-    rows = mined.table.filter(pl.col("line").is_in(claim["lines"][:CITED_LINES]))
-    if claim["source"]:
-        rows = rows.filter(pl.col("source") == claim["source"])
-    return rows.select("source", "line", "text").head(CITED_LINES).to_dicts()
+    names = [claim["source"]] if claim["source"] else table.sources
+    rows = table.rows([(name, line) for name in names for line in claim["lines"][:CITED_LINES]])
+    return [
+        {"source": source, "line": line, "text": cut(text)}
+        for source, line, text in rows.select("source", "line", "text").head(CITED_LINES).iter_rows()
+    ]

@@ -116,6 +116,10 @@ class Either:
     def __init__(self, house: House, on_demand: OnDemand) -> None:
         self._house, self._on_demand = house, on_demand
 
+    def serves(self, model: str) -> bool:
+        """Whether somebody started a session that has this model id."""
+        return self._house.serves(model)
+
     @contextlib.asynccontextmanager
     async def use(self, model: str, text_bytes: int, opening: str = "") -> AsyncIterator[Seat]:
         """A seat for one request to `model`. Raises as `House.use` and `OnDemand.use`."""

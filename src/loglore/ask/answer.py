@@ -14,6 +14,7 @@ from loglore.data.frame import student_prompt
 from loglore.endpoint.client import Endpoint, Message, Reply
 from loglore.errors import InputError
 from loglore.logs import evidence, grounding, reader, table, templates
+from loglore.logs.findings import Window
 from loglore.logs.indexing import OnProgress
 from loglore.logs.table import LogTable
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from loglore.logs.grounding import Claim
     from loglore.logs.templates import Mined
 
+# Two spans of time to be compared, or none.
+Windows = tuple[Window, Window] | None
 # Logs of more bytes than this (ten times as much text is taken for granted in a compressed file) are indexed on disk
 # instead of held in memory, which takes about ten times their size.
 LARGE_BYTES = 48 << 20
@@ -82,6 +85,14 @@ class Conversation:
         self._used = 0
         self.evidence: Evidence | None = None
 
+    def draft(self, question: str, windows: Windows = None) -> "tuple[Evidence, list[Message]]":
+        """The evidence, and the messages that `ask` would send; nothing is sent.
+
+        Raises:
+            InputError: an empty question, or one too long for the context.
+        """
+        return self._draft(question, windows)[:2]
+
     def renew(self) -> None:
         """Forget the questions so far; the next one chooses evidence for itself."""
         self._messages, self._used, self.evidence = [], 0, None
@@ -92,6 +103,7 @@ class Conversation:
         on_evidence: "Callable[[Evidence], None]" = lambda chosen: None,
         on_reading: Callable[[int, int], None] = lambda done, total: None,
         on_text: Callable[[str], None] = lambda text: None,
+        windows: Windows = None,
     ) -> Answer:
         """Put a question; when the conversation no longer fits the context, it starts over with this question.
 
@@ -100,21 +112,15 @@ class Conversation:
             on_evidence: called before the model is asked, when evidence was chosen anew.
             on_reading: called with prompt tokens read and in all.
             on_text: called with every piece of the answer.
+            windows: two spans of time to set against each other; evidence is then always chosen anew.
 
         Raises:
             InputError: an empty question, or one too long for the context.
             JobError: the endpoint failed.
         """
-        if not question.strip():
-            raise InputError("the question is empty")
-        cost = self._endpoint.count_tokens(question) + FRAME_TOKENS
-        if self.evidence is not None and self._used + cost + self._max_tokens > self._context:
-            self.renew()
-        renewed = self.evidence is None
-        chosen, turn = self._turn(question, cost)
+        chosen, messages, renewed = self._draft(question, windows)
         if renewed:
             on_evidence(chosen)
-        messages = [*self._messages, turn]
         reply = self._endpoint.chat(messages, max_tokens=self._max_tokens, on_text=on_text, on_reading=on_reading)
         # Only now, so that a question that failed or was interrupted can be put again.
         self.evidence = chosen
@@ -123,14 +129,19 @@ class Conversation:
         claims = grounding.check(reply.text, self.log if isinstance(self.log, LogTable) else self.log.table)
         return Answer(question, reply.text, claims, chosen, renewed, reply)
 
-    def _turn(self, question: str, cost: int) -> "tuple[Evidence, Message]":
-        if self.evidence is not None:
-            return self.evidence, {"role": "user", "content": question.strip()}
+    def _draft(self, question: str, windows: Windows) -> "tuple[Evidence, list[Message], bool]":
+        """Evidence, messages, and whether the log is put before the model anew."""
+        if not question.strip():
+            raise InputError("the question is empty")
+        cost = self._endpoint.count_tokens(question) + FRAME_TOKENS
+        fits = self._used + cost + self._max_tokens <= self._context
+        if self.evidence is not None and fits and windows is None:
+            return self.evidence, [*self._messages, {"role": "user", "content": question.strip()}], False
         budget = self._context - self._max_tokens - cost
         if budget <= 0:
             raise InputError(f"the question takes {cost} of {self._context} tokens and leaves no room for the log")
-        chosen = evidence.build(self.log, budget, self._endpoint.count_tokens, question)
-        return chosen, {"role": "user", "content": student_prompt(question, chosen.text)}
+        chosen = evidence.build(self.log, budget, self._endpoint.count_tokens, question, windows)
+        return chosen, [{"role": "user", "content": student_prompt(question, chosen.text)}], True
 
 
 def read_log(paths: Sequence[Path], on_progress: OnProgress = table.silent) -> "Mined | LogTable":

@@ -9,7 +9,7 @@ What goes to a URL off loopback is redacted (`redaction`), and the names are put
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -70,6 +70,8 @@ class Endpoint:
         timeout_s: longest silence of the server before a request fails.
         redact: replace addresses, names and secrets before they are sent; None does so for URLs off loopback.
         public_only: connect to no address of this machine or a private network, wherever the name or a redirect leads.
+        extra: further fields of the request body.
+        counts_here: tokens are estimated, not counted by the server: nothing of a text leaves before it is asked.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class Endpoint:
         timeout_s: float = 600.0,
         redact: bool | None = None,
         public_only: bool = False,
+        extra: Mapping[str, Any] | None = None,
+        counts_here: bool = False,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -89,6 +93,8 @@ class Endpoint:
         self._wanted = model_id
         self._key = key or settings.load().endpoint_key
         self._timeout_s, self._public_only = timeout_s, public_only
+        self._extra = dict(extra or {})
+        self._counts_here = counts_here
         # One for all conversations with this endpoint: the same value has the same placeholder.
         self._redactor = Redactor() if (not self.on_loopback if redact is None else redact) else None
 
@@ -167,14 +173,14 @@ class Endpoint:
         with _plain_errors(self.url):
             stream = self._client.chat.completions.create(
                 model=self.served.model_id,
-                messages=cast("Iterable[ChatCompletionMessageParam]", self._leaving(messages)),
+                messages=cast("Iterable[ChatCompletionMessageParam]", self.leaving(messages)),
                 max_tokens=max_tokens,
                 temperature=temperature,
                 seed=seed,
                 stop=list(stop) or None,
                 stream=True,
                 stream_options={"include_usage": True},
-                extra_body={"return_progress": True} if self.served.is_llama_cpp else None,
+                extra_body=({"return_progress": True} if self.served.is_llama_cpp else {}) | self._extra,
             )
             with stream:
                 for chunk in stream:
@@ -184,7 +190,12 @@ class Endpoint:
         reply = collected.reply(self.url)
         return reply if self._redactor is None else replace(reply, text=self._redactor.restore(reply.text))
 
-    def _leaving(self, messages: Sequence[Message]) -> list[Message]:
+    @property
+    def replaced(self) -> dict[str, int]:
+        """How many different values of each kind were replaced so far."""
+        return {} if self._redactor is None else self._redactor.counts()
+
+    def leaving(self, messages: Sequence[Message]) -> list[Message]:
         """The messages as they are sent."""
         if self._redactor is None:
             return list(messages)
@@ -192,7 +203,7 @@ class Endpoint:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`: counted by a llama.cpp server, else estimated on the high side from its bytes."""
-        if not self.served.is_llama_cpp:
+        if self._counts_here or not self.served.is_llama_cpp:
             return math.ceil(len(text.encode("utf-8")) / BYTES_PER_TOKEN)
         leaving = text if self._redactor is None else self._redactor.redact(text)
         with _plain_errors(self.url):

@@ -8,7 +8,7 @@ import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,14 +37,18 @@ OnProgress = Callable[[float, float], None]
 
 
 def index(
-    paths: Sequence[Path], folder: Path | None, on_progress: OnProgress, block_bytes: int
+    paths: Sequence[Path],
+    folder: Path | None,
+    on_progress: OnProgress,
+    block_bytes: int,
+    names: Mapping[Path, str] | None = None,
 ) -> tuple[Path, list[str]]:
     """Write the table of some paths, or bring it up to date; its folder, and what happened (see `table.index`)."""
     with _spooled(paths) as (files, key):
         folder = folder or key
         with cache.locked(folder):
             notes: list[str] = []
-            work = Work(folder, on_progress, block_bytes)
+            work = Work(folder, on_progress, block_bytes, names)
             if (folder / manifest.NAME).exists():
                 found = manifest.read(folder)
                 changes = _changes(found, files)
@@ -134,8 +138,11 @@ def _still_there(found: Manifest) -> list[File]:
 class Work:
     """One reading of files into a folder."""
 
-    def __init__(self, folder: Path, on_progress: OnProgress, block_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, on_progress: OnProgress, block_bytes: int, names: Mapping[Path, str] | None = None
+    ) -> None:
         self._folder = folder
+        self._names = {str(path): name for path, name in (names or {}).items()}
         self._on_progress = on_progress
         self._block_bytes = block_bytes
         self._done = self._total = 0.0
@@ -226,7 +233,8 @@ class Work:
     def _source(self, found: Manifest, change: Change) -> tuple[int, Source]:
         state = fingerprint(change.file.path)
         if change.source is None or change.what == "replaced":
-            found.sources.append(Source(change.file.name, change.file.name, state, [], True, State()))
+            name = self._names.get(change.file.name, change.file.name)
+            found.sources.append(Source(name, change.file.name, state, [], True, State()))
             return len(found.sources) - 1, found.sources[-1]
         source = found.sources[change.source]
         gone = [

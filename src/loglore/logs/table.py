@@ -13,7 +13,7 @@ last lines) and `words.db` (see `fulltext`).
 """
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -309,6 +309,7 @@ def index(
     on_progress: OnProgress = silent,
     *,
     block_bytes: int = BLOCK_BYTES,
+    names: Mapping[Path, str] | None = None,
 ) -> LogTable:
     """Read logs of any size into a table on disk, or bring the one that is there up to date.
 
@@ -317,12 +318,13 @@ def index(
         folder: where the table goes; None takes one below `settings.home`/logs (see `cache`).
         on_progress: called with what is done, and what there is in all, in bytes of the files, about.
         block_bytes: text that each thread holds at a time, about.
+        names: what a new table calls the sources; their paths where none is given.
 
     Raises:
         InputError: a path that is not there, or not one line in all the files: empty, binary or unreadable ones are
             left out with a note, but not the only one.
     """
-    made, notes = indexing.index(paths, folder, on_progress, block_bytes)
+    made, notes = indexing.index(paths, folder, on_progress, block_bytes, names)
     table = LogTable(made, manifest.read(made), notes)
     table.counts()
     return table

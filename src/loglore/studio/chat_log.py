@@ -1,42 +1,68 @@
-"""What a log says before any model: facts, levels over time, templates; what the reader points at, and its lines."""
+"""What a log says before any model: facts, levels over time, what begins when, templates, lines; no page without it."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import streamlit as st
 
-from loglore.studio import charts, markup, shared
+from loglore.studio import charts, chat_compare, chat_focus, markup, shared
 from loglore.studio.client import Reference
 from loglore.studio.words import say
 
-FOLLOW_S = 3.0
 BAD = ("fatal", "error")
-SHOWN, RECENT = 50, 12
+SHOWN = 60
+VIEWS = ("begins", "frequent", "once", "lines", "compare")
+PROGRESS_S = 0.7
 
 
-def show(logs: Sequence[Reference], follow: bool) -> str | None:
-    """Draw it; returns what questions are to be about (as a sentence), None for all of the log."""
-    if follow:
-        _follow(logs)
+def ready(logs: Sequence[Reference]) -> bool:
+    """Whether the logs are read; while they are not, their progress is drawn, and the page comes back by itself."""
+    state = shared.api().post("/studio/logs/reading", {"logs": list(logs)})
+    if state["state"] == "reading":
+        st.fragment(lambda: _progress(logs), run_every=PROGRESS_S)()
+        return False
+    return True
+
+
+def _progress(logs: Sequence[Reference]) -> None:
+    with shared.errors_shown():
+        state = shared.api().post("/studio/logs/reading", {"logs": list(logs)})
+        if state["state"] != "reading":
+            st.rerun()
+        share = min(state["done"] / max(state["total"], 1), 1.0)
+        done, total = shared.size(state["done"]), shared.size(state["total"])
+        st.progress(share, say("look.reading", done=done, total=total, share=f"{share:.0%}"))
+
+
+def show(logs: Sequence[Reference]) -> dict[str, Any]:
+    """Draw it, and keep what the reader points at (`chat_focus`); returns the facts."""
     facts = shared.api().facts(logs)
     _figures(facts)
-    span = None
-    if facts["timeline"]:
-        chart = charts.timeline(facts["timeline"]["rows"], facts["timeline"]["bucket_seconds"])
-        chosen = st.altair_chart(
-            chart, width="stretch", on_select="rerun", selection_mode=charts.SPAN, key="chat-timeline",
-            alt=say("chat.timeline_alt"),
-        )  # fmt: skip
-        span = _span(chosen)
-    _templates(facts)
-    return _look(logs, facts, span)
+    _timeline(logs, facts)
+    _view(logs, facts)
+    return facts
+
+
+def clicked(logs: Sequence[Reference], facts: Mapping[str, Any], kind: str, value: str) -> None:
+    """A template, or the beginning of one, was clicked."""
+    known = {each["id"]: each for each in (*facts["begins"], *facts["templates"], *facts["rare"])}
+    found = known.get(value)
+    if found is None:
+        return
+    chat_focus.change(logs, template=value, text=found["text"])
+    if kind == "begin" and isinstance(found.get("at"), str):
+        chat_focus.change(logs, since=found["at"], until="")
+    st.session_state["chat-view-go"] = "lines"
 
 
 def _figures(facts: dict[str, Any]) -> None:
-    names = ", ".join(escape(markup.clean(each["source"])) for each in facts["sources"])
-    parts = [f"<span><b>{names}</b></span>", f"<span><b>{facts['lines']:,}</b> {escape(say('chat.lines_word'))}</span>"]
+    names = ", ".join(escape(markup.clean(each["source"])) for each in facts["sources"][:6])
+    more = facts["source_count"] - 6
+    parts = [f"<span><b>{names}</b>{f' +{more}' if more > 0 else ''}</span>"]
+    parts.append(f"<span><b>{facts['lines']:,}</b> {escape(say('chat.lines_word'))}</span>")
+    parts.append(f"<span>{shared.size(facts['bytes'])}</span>")
     if facts["first"]:
         parts.append(f"<span>{facts['first']} – {facts['last']} UTC</span>")
     for level in charts.LEVELS:
@@ -44,25 +70,52 @@ def _figures(facts: dict[str, Any]) -> None:
             bad = ' class="bad"' if level in BAD else ""
             parts.append(f"<span{bad}><b>{facts['levels'][level]:,}</b> {level}</span>")
     st.html(f'<div class="ll-facts">{"".join(parts)}</div>')
+    for note in facts["notes"]:
+        st.caption(markup.label(note, 300))
 
 
-def _templates(facts: dict[str, Any]) -> None:
-    counts = {"kinds": f"{facts['template_count']:,}", "rare": f"{facts['rare_count']:,}"}
-    with st.expander(say("chat.kinds", **counts)):
-        frequent = [each for each in facts["templates"] if each["count"] > 1]
-        for title, chosen in (("chat.frequent", frequent), ("chat.once", facts["rare"])):
-            rows = [
-                [each["id"], f"{each['count']:,}", f"<code>{escape(markup.clean(each['text']))}</code>", _where(each)]
-                for each in chosen
-            ]
-            if rows:
-                head = ["", say("chat.lines_head"), say(title), say("chat.where_head")]
-                st.html(markup.table(head, rows, numbers=[1]))
+def _timeline(logs: Sequence[Reference], facts: Mapping[str, Any]) -> None:
+    if not facts["timeline"]:
+        st.caption(say("look.no_times"))
+        return
+    zoom = st.session_state.get("chat-zoom")
+    timeline = facts["timeline"]
+    if zoom and zoom[0] == list(logs):
+        wish = {"logs": list(logs), "since": zoom[1], "until": zoom[2]}
+        found = shared.api().post("/studio/logs/timeline", wish)
+        timeline = found["timeline"] or timeline
+    key = f"chat-timeline-{st.session_state.get('chat-drawn', 0)}"
+    chosen = st.altair_chart(
+        charts.timeline(timeline["rows"], timeline["bucket_seconds"]), width="stretch", on_select="rerun",
+        selection_mode=charts.SPAN, key=key, alt=say("chat.timeline_alt"),
+    )  # fmt: skip
+    span = _span(chosen)
+    if span and st.session_state.get("chat-span") != span:
+        chat_focus.change(logs, since=span[0], until=span[1])
+        st.session_state["chat-view-go"] = "lines"
+    st.session_state["chat-span"] = span
+    _span_controls(logs)
 
 
-def _where(template: dict[str, Any]) -> str:
-    first, last = template["first"], template["last"]
-    return f'<span class="ll-nowrap">{f"L{first}" if first == last else f"L{first} – L{last}"}</span>'
+def _span_controls(logs: Sequence[Reference]) -> None:
+    """Zoom, and the same span by keyboard."""
+    focus = chat_focus.get(logs)
+    zoomed = bool(st.session_state.get("chat-zoom"))
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.caption(say("look.chart_help"))
+    if (focus.since and focus.until) and row.button(say("look.zoom"), icon=":material/zoom_in:", key="chat-zoom-in"):
+        st.session_state["chat-zoom"] = (list(logs), focus.since, focus.until)
+        st.rerun()
+    if zoomed and row.button(say("look.whole"), icon=":material/zoom_out_map:", key="chat-zoom-out"):
+        st.session_state.pop("chat-zoom")
+        st.rerun()
+    with row.popover(say("look.span"), icon=":material/schedule:"), st.form("chat-span-form", border=False):
+        since = st.text_input(say("look.since"), focus.since, placeholder="10:00", key="chat-since")
+        until = st.text_input(say("look.until"), focus.until, placeholder="10:05", key="chat-until")
+        if st.form_submit_button(say("look.use")):
+            chat_focus.change(logs, since=since.strip(), until=until.strip())
+            st.session_state["chat-view-go"] = "lines"
+            st.rerun()
 
 
 def _span(chosen: Any) -> tuple[str, str] | None:
@@ -78,75 +131,96 @@ def _iso(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _look(logs: Sequence[Reference], facts: dict[str, Any], span: tuple[str, str] | None) -> str | None:
-    """The lines of a template or a span, and two parts of the log side by side."""
-    known = {each["id"]: each for each in (*facts["templates"], *facts["rare"])}
-    with st.expander(say("chat.look"), expanded=span is not None):
-        columns = st.columns([3, 1], vertical_alignment="bottom")
-        template = columns[0].selectbox(
-            say("chat.template"), list(known), index=None, placeholder=say("chat.any_template"),
-            format_func=lambda each: f"{each} · {markup.clean(known[each]['text'])[:90]}", key="chat-template",
-        )  # fmt: skip
-        focused = columns[1].checkbox(say("chat.focus"), key="chat-focus", disabled=not (template or span))
-        if template or span:
-            wish = {"logs": list(logs), "template": template, "limit": SHOWN}
-            if span:
-                wish |= {"since": span[0], "until": span[1]}
-            found = shared.api().post("/studio/logs/lines", wish)
-            st.caption(say("chat.shown_lines", shown=len(found["data"]), total=f"{found['total']:,}"))
-            st.code(_lines(found["data"]), language=None, height=260)
-        _windows(logs, span)
-    if not focused:
-        return None
-    parts = [say("chat.about_template", text=known[template]["text"])] if template else []
-    parts += [say("chat.about_span", first=span[0], last=span[1])] if span else []
-    return " ".join(parts) or None
+def _view(logs: Sequence[Reference], facts: Mapping[str, Any]) -> None:
+    counts = {
+        "begins": len(facts["begins"]), "frequent": facts["template_count"], "once": facts["rare_count"]
+    }  # fmt: skip
+    if (wanted := st.session_state.pop("chat-view-go", None)) is not None:
+        st.session_state["chat-view"] = wanted
+    view = st.segmented_control(
+        say("look.views"), VIEWS, key="chat-view", required=True, label_visibility="collapsed",
+        default=None if "chat-view" in st.session_state else ("begins" if facts["begins"] else "frequent"),
+        format_func=lambda name: say(f"look.view_{name}") + (f" ({counts[name]:,})" if name in counts else ""),
+    )  # fmt: skip
+    if view == "begins":
+        _begins(facts["begins"])
+    elif view == "frequent":
+        _templates([each for each in facts["templates"] if each["count"] > 1] or facts["templates"])
+    elif view == "once":
+        _templates(facts["rare"])
+    elif view == "compare":
+        chat_compare.show(logs)
+    else:
+        _lines(logs)
 
 
-def _lines(rows: list[dict[str, Any]]) -> str:
-    several = len({each["source"] for each in rows}) > 1
-    return "\n".join(
-        f"{each['source'] + ':' if several else ''}L{each['line']}  {markup.clean(each['text'])}" for each in rows
-    )
-
-
-def _windows(logs: Sequence[Reference], span: tuple[str, str] | None) -> None:
-    """Counted differences between the time before and from the span's start on, or between the halves."""
-    label = say("chat.compare_from", time=span[0]) if span else say("chat.compare_halves")
-    if not st.checkbox(label, key="chat-windows", help=say("chat.compare_help")):
-        return
-    found = shared.api().post("/studio/logs/windows", {"logs": list(logs), "middle": span[0] if span else None})
-    one, two = found["parts"]
-    st.caption(say("chat.parts", one=f"{one['lines']:,}", two=f"{two['lines']:,}"))
-    if not found["differences"]:
-        st.caption(say("chat.no_differences"))
+def _begins(begins: Sequence[Mapping[str, Any]]) -> None:
+    if not begins:
+        st.caption(say("look.no_begins"))
         return
     rows = [
         [
-            each["template"],
-            f"{each['before']:,}",
-            f"{each['after']:,}",
-            f"<code>{escape(markup.clean(each['text']))}</code>",
+            f'<span class="ll-nowrap">{escape(_place(each["at"]))}</span>',
+            f"{each['lines']:,}",
+            escape(say("look.new_kind") if each["usual"] is None else say("look.usual", count=f"{each['usual']:g}")),
+            markup.button("begin", each["id"], _template(each), say("look.click")),
         ]
-        for each in found["differences"]
+        for each in begins
     ]
-    head = ["", say("chat.before"), say("chat.after"), say("chat.kind")]
-    st.html(markup.table(head, rows, numbers=[1, 2]))
+    head = [say("look.when"), say("chat.lines_head"), say("look.before"), say("look.kind")]
+    st.html(markup.table(head, rows, numbers=[1]))
 
 
-def _follow(logs: Sequence[Reference]) -> None:
-    """The newest lines and the newest severe ones of a growing log, drawn anew every few seconds."""
+def _templates(templates: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        [
+            f"{each['count']:,}",
+            markup.button("template", each["id"], _template(each), say("look.click")),
+            f'<span class="ll-nowrap">{_where(each)}</span>',
+        ]
+        for each in templates
+    ]
+    if rows:
+        st.html(markup.table([say("chat.lines_head"), say("look.kind"), say("chat.where_head")], rows, numbers=[0]))
+    else:
+        st.caption(say("look.none"))
 
-    def draw() -> None:
-        with shared.errors_shown():
-            api = shared.api()
-            wish = {"logs": list(logs), "last": True, "limit": RECENT}
-            bad = api.post("/studio/logs/lines", {**wish, "levels": list(BAD)})
-            recent = api.post("/studio/logs/lines", wish)
-            columns = st.columns(2)
-            columns[0].caption(say("chat.recent", total=f"{recent['total']:,}"))
-            columns[0].code(_lines(recent["data"]), language=None, height=240)
-            columns[1].caption(say("chat.alerts", total=f"{bad['total']:,}"))
-            columns[1].code(_lines(bad["data"]) or "–", language=None, height=240)
 
-    st.fragment(draw, run_every=FOLLOW_S)()
+def _template(template: Mapping[str, Any]) -> str:
+    return f"<b>{escape(template['id'])}</b> <code>{escape(markup.clean(template['text']))}</code>"
+
+
+def _where(template: Mapping[str, Any]) -> str:
+    first, last = template["first"], template["last"]
+    return f"L{first}" if first == last else f"L{first} – L{last}"
+
+
+def _place(at: str | int) -> str:
+    return say("look.from_line", line=f"{at + 1:,}") if isinstance(at, int) else at.replace("T", " ")[:19]
+
+
+def _lines(logs: Sequence[Reference]) -> None:
+    """Lines of what is pointed at, or of the whole log, that a search finds."""
+    focus = chat_focus.get(logs)
+    columns = st.columns([4, 1], vertical_alignment="bottom")
+    text = columns[0].text_input(say("look.search"), placeholder=say("look.search_help"), key="chat-search")
+    last = columns[1].toggle(say("look.last"), key="chat-last")
+    wish = {"logs": list(logs), **focus.wish, "text": text, "last": last, "limit": SHOWN}
+    with shared.errors_shown():
+        found = shared.api().post("/studio/logs/lines", wish)
+        st.caption(say("chat.shown_lines", shown=len(found["data"]), total=f"{found['total']:,}"))
+        st.html(line_list(found["data"]))
+
+
+def line_list(rows: Sequence[Mapping[str, Any]], marked: int | None = None) -> str:
+    """Lines as HTML, each a button that shows what stands around it; `marked` stands out."""
+    several = len({each["source"] for each in rows}) > 1
+    made = []
+    for each in rows:
+        place = f"{each['source']}:L{each['line']}" if several else f"L{each['line']}"
+        level = f" {each['level']}" if each.get("level") in charts.LEVELS else ""
+        here = " marked" if each["line"] == marked else ""
+        text = f'<span class="line">{escape(markup.clean(place))}</span> {escape(markup.clean(each["text"]))}'
+        button = markup.button("line", f"{each['line']} {each['source']}", text, say("verdict.context"))
+        made.append(f'<div class="ll-logline{level}{here}">{button}</div>')
+    return f'<div class="ll-lines" tabindex="0">{"".join(made)}</div>' if made else ""

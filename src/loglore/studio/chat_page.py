@@ -1,17 +1,28 @@
 """The chat about logs: facts before any model, then questions whose answers are checked claim by claim."""
 
 import contextlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from loglore.errors import InputError, JobError
-from loglore.studio import chat_log, chat_source, markup, shared, transcript
+from loglore.studio import (
+    chat_answer,
+    chat_compare,
+    chat_focus,
+    chat_follow,
+    chat_history,
+    chat_log,
+    chat_preview,
+    chat_source,
+    markup,
+    parts,
+    shared,
+)
 from loglore.studio.chat_source import Asked
 from loglore.studio.client import Reference
 from loglore.studio.words import say
@@ -23,167 +34,129 @@ ICONS = {
     "halves": ":material/compare_arrows:",
     "risk": ":material/notification_important:",
 }
-USER, ASSISTANT = ":material/person:", ":material/receipt_long:"
 DRAW_EVERY_S = 0.08
-KEPT_CHATS = 20
-
-
-@dataclass
-class Chat:
-    """What was asked and answered about some logs; `conversations`: the API's ids, one for each side."""
-
-    turns: list[list[dict[str, Any]]]
-    conversations: dict[int, str]
+STYLE = Path(__file__).with_name("chat.css")
 
 
 def show() -> None:
     """Draw the page."""
+    st.html(f"<style>{STYLE.read_text('utf-8')}</style>")
     with shared.errors_shown():
+        chat_history.arrive()
         with st.sidebar:
             logs = chat_source.logs()
             asked = chat_source.models()
             follow = st.toggle(say("chat.follow"), help=say("chat.follow_help"), key="chat-follow")
-            if st.button(say("chat.new"), icon=":material/add_comment:", width="stretch"):
-                st.session_state.get("chats", {}).pop(json.dumps(logs), None)
+            if st.button(say("chat.new"), icon=":material/add_comment:", width="stretch", key="chat-new"):
+                chat_history.leave()
+            chat_history.show(logs)
         st.title(say("chat.title"))
         if not logs:
             shared.empty(say("chat.no_log"), say("chat.no_log_help"))
             return
-        chat = _chat(logs)
-        focus = chat_log.show(logs, follow)
-        for place, turn in enumerate(chat.turns):
-            _draw(turn, is_last=place == len(chat.turns) - 1, chat=chat)
-        latest = st.container()
-        if not asked:
-            shared.empty(say("chat.no_model"), say("chat.no_model_help"))
+        if not chat_log.ready(logs):
             return
-        question = _question(focus)
-        if again := st.session_state.pop("chat-again", None):
-            question = again
-            chat.conversations.clear()
-        if question:
-            with latest:
-                _ask(logs, question, asked, chat)
+        if follow:
+            chat_follow.show(logs)
+        facts = chat_log.show(logs)
+        _hear(logs, facts)
+        _converse(logs, asked)
 
 
-def _chat(logs: Sequence[Reference]) -> Chat:
-    """The chat about these logs; the last few are kept."""
-    chats: dict[str, Chat] = st.session_state.setdefault("chats", {})
-    chat = chats.setdefault(json.dumps(logs), Chat([], {}))
-    while len(chats) > KEPT_CHATS:
-        chats.pop(next(iter(chats)))
-    return chat
+def _hear(logs: Sequence[Reference], facts: dict[str, Any]) -> None:
+    """Act on a click on one of our own buttons in HTML."""
+    clicked = parts.clicks("chat-clicks")
+    if clicked is None:
+        return
+    kind, value = clicked
+    if kind == "line":
+        line, _, source = value.partition(" ")
+        chat_answer.around(logs, source, int(line))
+    else:
+        chat_log.clicked(logs, facts, kind, value)
+        st.rerun()
 
 
-def _question(focus: str | None) -> str | None:
+def _converse(logs: Sequence[Reference], asked: Sequence[Asked]) -> None:
+    chat = chat_history.current(logs)
+    turns = chat_answer.grouped(chat["turns"]) if chat else []
+    again = chat_answer.show(turns)
+    latest = st.container()
+    if not asked:
+        shared.empty(say("chat.no_model"), say("chat.no_model_help"))
+        return
+    wish = _question(logs)
+    if again:
+        wish = {"question": turns[-1][0]["question"], "turn": turns[-1][0]["turn"]}
+    if wish := chat_preview.allowed(logs, asked, wish):
+        with latest:
+            _ask(logs, wish, asked)
+    elif chat:
+        chat_history.watch(chat)
+
+
+def _question(logs: Sequence[Reference]) -> dict[str, Any] | None:
     """What a button or the free line asks, put to what the reader is looking at."""
-    columns = st.columns(len(ICONS), vertical_alignment="center")
-    asked = None
-    for column, (name, icon) in zip(columns, ICONS.items(), strict=True):
-        if column.button(say(f"chat.{name}"), icon=icon, width="stretch", key=f"chat-{name}"):
-            asked = say(f"chat.q_{name}")
-    if focus:
-        st.caption(say("chat.focused", focus=markup.clean(focus)))
-    free = st.chat_input(say("chat.ask"), submit_mode="stop")
-    question = free or asked
-    return f"{question} {focus}" if question and focus else question
+    focus = chat_focus.get(logs)
+    wish: dict[str, Any] = {}
+    windows = chat_compare.windows()
+    for column, (name, icon) in zip(st.columns(len(ICONS), vertical_alignment="center"), ICONS.items(), strict=True):
+        kind = "windows" if name == "halves" and windows else name
+        if column.button(say(f"chat.{kind}"), icon=icon, width="stretch", key=f"chat-{name}"):
+            wish = {"question": say(f"chat.q_{kind}")} | (windows if kind == "windows" else {})
+    if sentence := focus.sentence():
+        row = st.container(horizontal=True, vertical_alignment="center")
+        row.caption(say("chat.focused", focus=focus.title()))
+        if row.button(say("look.clear"), icon=":material/close:", type="tertiary", key="chat-unfocus"):
+            chat_focus.clear()
+            st.rerun()
+    if free := st.chat_input(say("chat.ask"), submit_mode="stop"):
+        wish = {"question": free}
+    if not wish:
+        return None
+    return {**wish, "question": f"{wish['question']} {sentence}".strip()}
 
 
-def _ask(logs: Sequence[Reference], question: str, asked: Sequence[Asked], chat: Chat) -> None:
-    """Ask every chosen model, and draw the answers as they come. What has come is kept, also when one is stopped."""
-    turns: list[dict[str, Any]] = [
-        {"question": question, "text": "", "model": each.name, "evidence": None, "answer": None} for each in asked
-    ]
-    chat.turns.append(turns)
-    with st.chat_message("user", avatar=USER):
-        st.text(markup.clean(question))
-    with st.chat_message("assistant", avatar=ASSISTANT):
+def _ask(logs: Sequence[Reference], wish: dict[str, Any], asked: Sequence[Asked]) -> None:
+    """Ask every chosen model, and draw the answers as they come; the API keeps what came, also of a stopped one."""
+    wish = {"logs": list(logs), "chat": chat_history.begin(logs), **wish}
+    with st.chat_message("user", avatar=chat_answer.USER):
+        st.text(markup.clean(wish["question"]))
+    with st.chat_message("assistant", avatar=chat_answer.ASSISTANT):
         columns = st.columns(len(asked))
         places = [(column.empty(), column.empty()) for column in columns]
         for side, each in enumerate(asked):
+            if len(asked) > 1:
+                columns[side].html(f"<b>{escape(markup.clean(each.name))}</b>")
+            heard: dict[str, Any] = {}
             try:
-                _follow(logs, turns[side], each, chat, side, places[side])
+                _stream({**wish, **each.wish, "side": side}, places[side], heard)
             except (InputError, JobError) as fault:
-                turns[side]["fault"] = str(fault)
-                chat.conversations.pop(side, None)  # whatever state it is in, the next question starts afresh
+                if not heard:  # else it stands in the chat
+                    st.session_state["chat-fault"] = str(fault)
+            wish |= heard
     st.rerun()
 
 
-def _follow(
-    logs: Sequence[Reference], turn: dict[str, Any], asked: Asked, chat: Chat, side: int, place: tuple[Any, Any]
-) -> None:
+def _stream(wish: dict[str, Any], place: tuple[Any, Any], heard: dict[str, Any]) -> None:
+    """Draw one answer as it comes; `heard` gets the number of its turn."""
     note, text = place
-    events = shared.api().ask(logs, turn["question"], asked.model, chat.conversations.get(side), asked.endpoint)
-    drawn = 0.0
+    said, drawn = "", 0.0
+    events = shared.api().ask(wish)
     # Closed whatever happens: a stop or a click elsewhere ends this script here, and closing ends the answer.
     with contextlib.closing(events):  # type: ignore[type-var]
         for name, data in events:
             if name == "conversation":
-                chat.conversations[side] = data["id"]
+                heard["turn"] = data["turn"]
             elif name == "status":
-                note.caption(f"{markup.clean(data['text'])}…")
+                note.caption(f"{markup.label(data['text'])}…")
             elif name == "evidence":
-                turn["evidence"] = data
                 note.caption(markup.left_out(data))
             elif name == "reading":
                 done = min(data["done"] / max(data["total"], 1), 1.0)
                 text.progress(done, say("chat.reading", tokens=f"{data['total']:,}"))
             elif name == "text":
-                turn["text"] += data["text"]
+                said += data["text"]
                 if time.monotonic() - drawn > DRAW_EVERY_S:
-                    text.html(markup.answer(turn["text"]))
+                    text.html(markup.answer(said))
                     drawn = time.monotonic()
-            elif name == "answer":
-                turn["answer"] = data
-
-
-def _draw(turns: list[dict[str, Any]], is_last: bool, chat: Chat) -> None:
-    with st.chat_message("user", avatar=USER):
-        st.text(markup.clean(turns[0]["question"]))
-    with st.chat_message("assistant", avatar=ASSISTANT):
-        for column, turn in zip(st.columns(len(turns)), turns, strict=True):
-            with column:
-                if len(turns) > 1:
-                    st.html(f"<b>{escape(turn['model'])}</b>")
-                _draw_finished(turn) if turn["answer"] else _draw_unfinished(turn)
-        if is_last:
-            _buttons(turns, chat)
-
-
-def _draw_finished(turn: dict[str, Any]) -> None:
-    answer = turn["answer"]
-    st.html(markup.answer(answer["answer"], answer["claims"]) + markup.verdicts(answer["answer"], answer["claims"]))
-    st.caption(markup.left_out(answer["evidence"]) + ("" if answer["renewed"] else " " + say("chat.same_evidence")))
-    with st.expander(say("chat.saw")):
-        st.code(markup.clean(answer["evidence"]["text"]), language=None, height=320)
-    cut = say("chat.cut") if answer["finish_reason"] == "length" else ""
-    st.caption(
-        say("chat.speed", model=turn["model"], tokens=f"{answer['completion_tokens']:,}", cut=cut,
-            speed=f"{answer['tokens_per_second']:.0f}", first=f"{answer['first_token_s']:.1f}")
-    )  # fmt: skip
-
-
-def _draw_unfinished(turn: dict[str, Any]) -> None:
-    """What came before the answer was stopped or failed."""
-    if turn["text"]:
-        st.html(markup.answer(turn["text"]))
-    if "fault" in turn:
-        st.error(say("chat.broke_off"), icon=":material/error:")
-        st.code(turn["fault"], language=None, wrap_lines=True)
-    else:
-        st.caption(say("chat.stopped"))
-
-
-def _buttons(turns: list[dict[str, Any]], chat: Chat) -> None:
-    row = st.container(horizontal=True)
-    if row.button(say("chat.again"), icon=":material/refresh:", key="chat-regenerate"):
-        st.session_state["chat-again"] = turns[0]["question"]
-        chat.turns.pop()
-        st.rerun()
-    row.download_button(
-        say("chat.export"), transcript.markdown(chat.turns), "loglore-chat.md", "text/markdown",
-        icon=":material/download:", on_click="ignore",
-    )  # fmt: skip
-    with row.popover(say("chat.copy"), icon=":material/content_copy:"):
-        # Has a button that copies.
-        st.code(turns[0]["text"] or "–", language=None, wrap_lines=True, height=240)

@@ -152,26 +152,16 @@ class Api:
         done = self._post(f"/v1/uploads/{upload}/complete", {"part_ids": parts})
         return {"file": done["file"]["id"]}
 
-    def ask(
-        self,
-        logs: Sequence[Reference],
-        question: str,
-        model: str | None,
-        conversation: str | None,
-        endpoint: Mapping[str, Any] | None = None,
-    ) -> Iterator[Event]:
+    def ask(self, wish: Mapping[str, Any]) -> Iterator[Event]:
         """Ask about logs: events as they come, see `loglore.api.ask`; closing the iterator stops the answer.
 
         Raises:
             InputError, JobError: the question was refused, or the answer broke off.
         """
-        body: dict[str, Any] = {"logs": list(logs), "question": question, "model": model, "conversation": conversation}
-        if endpoint is not None:
-            body |= {"model": None, "endpoint": dict(endpoint)}
         with (
             _plain_errors(self.url),
             self._client.stream(
-                "POST", "/v1/studio/ask", json=body, timeout=httpx2.Timeout(None, connect=5.0)
+                "POST", "/v1/studio/ask", json=dict(wish), timeout=httpx2.Timeout(None, connect=5.0)
             ) as reply,
         ):
             if reply.status_code >= REFUSED:

@@ -84,6 +84,24 @@ def left_out(evidence: Mapping[str, Any]) -> str:
     return say("verdict.saw", cut=cut, **figures)
 
 
+def button(kind: str, value: str, text: str, title: str = "") -> str:
+    """A button whose click the page hears of (`parts.clicks`); `text` is HTML, the others are escaped here."""
+    told = f' title="{escape(title)}"' if title else ""
+    data = f'data-ll="{escape(kind)}" data-value="{escape(value)}"'
+    return f'<button type="button" class="ll-link" {data}{told}>{text}</button>'
+
+
+def label(text: str, longest: int = 80) -> str:
+    r"""One line for a place that reads Markdown (a button, a caption), in which nothing is Markdown.
+
+    >>> print(label("![x](y) :red[z] $1"))
+    \!\[x\]\(y\) \:red\[z\] \$1
+    """
+    flat = " ".join(clean(text).split())
+    short = flat if len(flat) <= longest else flat[: longest - 1] + "…"
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()<>#!|~:$-+." else each for each in short)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
     """A table of HTML cells (escape what is foreign); `numbers` are the columns to align right."""
     side = ['class="number"' if place in numbers else "" for place in range(len(columns))]
@@ -212,14 +230,18 @@ def _inside(claim: Claim) -> str:
     actual = f'<p class="actual">{escape(say("verdict.log_says"))} {escape(clean(said))}</p>' if said else ""
     several = len({row["source"] for row in claim["cited"]}) > 1
     rows = [
-        f'<span class="line">{escape(row["source"]) + ":" if several else ""}L{row["line"]}</span> '
-        + escape(clean(row["text"]))
+        button("line", f"{row['line']} {row['source']}", _cited(row, several), say("verdict.context"))
         for row in claim["cited"]
     ]
     more = len(claim["lines"]) - len(rows)
     if rows and more > 0:
-        rows.append(escape(say("verdict.more_lines", count=f"{more:,}")))
-    return actual + (f"<pre tabindex='0'>{chr(10).join(rows)}</pre>" if rows else "")
+        rows.append(f'<span class="line">{escape(say("verdict.more_lines", count=f"{more:,}"))}</span>')
+    return actual + (f'<div class="ll-cited">{"".join(rows)}</div>' if rows else "")
+
+
+def _cited(row: Mapping[str, Any], several: bool) -> str:
+    place = f"{row['source']}:L{row['line']}" if several else f"L{row['line']}"
+    return f'<span class="line">{escape(clean(place))}</span> {escape(clean(row["text"]))}'
 
 
 def _places(lines: Sequence[int]) -> str:

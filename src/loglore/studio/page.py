@@ -37,13 +37,12 @@ st.set_page_config(page_title="LogLore", page_icon=str(HERE / "icon.svg"), layou
 if "language" not in st.session_state:
     wanted = st.query_params.get("lang", DEFAULT)
     st.session_state["language"] = wanted if wanted in LANGUAGES else DEFAULT
-chosen = st.navigation(
-    [
-        st.Page(show, title=say(f"{name}.nav"), icon=f":material/{icon}:", url_path=name, default=name == "chat")
-        for name, show, icon in PAGES
-    ],
-    position="top",
-)
+pages = [
+    st.Page(show, title=say(f"{name}.nav"), icon=f":material/{icon}:", url_path=name) for name, show, icon in PAGES
+]
+# Every page has its own path, the chat too; the bare address leads there.
+start = st.Page(lambda: st.switch_page(pages[0]), title="LogLore", url_path="start", default=True, visibility="hidden")
+chosen = st.navigation([start, *pages], position="top")
 st.html(f"<style>{(HERE / 'style.css').read_text('utf-8')}</style>")
 with st.container(key="ll-language"):
     st.segmented_control(

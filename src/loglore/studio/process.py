@@ -1,19 +1,21 @@
 """The page server's process: `python -m loglore.studio.process HOST PORT API_URL`; it ends when standard input does.
 
-It is Streamlit's own command with our settings. The page script gets the API's URL as its argument.
+It is Streamlit's server with our settings, and with the routes that take uploads (`relay`). The page script gets the
+API's URL as its argument.
 """
 
 import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 # Quiet, local, nothing sent home. Colours hold a contrast of at least 4.5 : 1 in both schemes.
-OPTIONS = {
-    "server.headless": "true",
+OPTIONS: dict[str, Any] = {
+    "server.headless": True,
     "server.fileWatcherType": "none",
-    "server.maxUploadSize": "200",
-    "browser.gatherUsageStats": "false",
+    "server.maxUploadSize": 200,
+    "browser.gatherUsageStats": False,
     "client.toolbarMode": "viewer",
     "client.showErrorDetails": "none",
     "theme.baseRadius": "6px",
@@ -32,14 +34,17 @@ OPTIONS = {
 
 def main() -> None:
     """Serve the pages."""
-    from streamlit.web import cli
+    from streamlit.starlette import App
+
+    from loglore.studio import relay
 
     host, port, api_url = sys.argv[1:]
     threading.Thread(target=_end_at_eof, daemon=True).start()
-    options = {**OPTIONS, "server.address": host, "server.port": port}
-    flags = [f"--{name}={value}" for name, value in options.items()]
-    sys.argv = ["streamlit", "run", str(Path(__file__).with_name("page.py")), *flags, "--", api_url]
-    cli.main()
+    page = str(Path(__file__).with_name("page.py"))
+    sys.argv = [page, api_url]
+    App(page, routes=relay.routes(api_url, host)).run(
+        config={**OPTIONS, "server.address": host, "server.port": int(port)}
+    )
 
 
 def _end_at_eof() -> None:

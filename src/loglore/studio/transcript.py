@@ -17,8 +17,15 @@ def markdown(turns: Sequence[Sequence[Turn]]) -> str:
         parts.append(f"## {_line(sides[0]['question'])}\n")
         for turn in sides:
             parts += [f"**{_line(turn['model'])}**\n", fenced(turn["text"] or "–")]
-            parts += _verdicts(turn["answer"]) if turn["answer"] else [f"*{say('chat.stopped')}*\n"]
+            parts += _verdicts(turn["answer"]) if turn["answer"] else _broken(turn)
     return "\n".join(parts)
+
+
+def _broken(turn: Turn) -> list[str]:
+    """Why there are no verdicts."""
+    if turn.get("fault"):
+        return [f"*{say('chat.broke_off')}*\n", fenced(turn["fault"])]
+    return [f"*{say('chat.stopped')}*\n"]
 
 
 def fenced(text: str) -> str:

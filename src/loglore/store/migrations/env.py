@@ -5,6 +5,7 @@ from alembic import context
 from loglore.store import (
     asked,
     audit,
+    chats,
     completions,
     connections,
     costs,
@@ -24,8 +25,8 @@ from loglore.store.schema import METADATA
 
 # Imported for their tables.
 GROUPS = (
-    asked, audit, completions, connections, costs, evals, events, files, idempotency, jobs, keys, objects, scores,
-    sessions, uses, versions,
+    asked, audit, chats, completions, connections, costs, evals, events, files, idempotency, jobs, keys, objects,
+    scores, sessions, uses, versions,
 )  # fmt: skip
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA, render_as_batch=True)
