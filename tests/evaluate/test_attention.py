@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from loglore.evaluate.attention import BLOCK, NAME, attend, fast_attention
+from loglore.evaluate.attention import NAME, attend, fast_attention
+from loglore.models.attention import BLOCK
 from loglore.models.load import load_model
 
 LAYER: Any = SimpleNamespace(num_key_value_groups=3, is_causal=True)

@@ -1,9 +1,10 @@
 """Attention for answering on a CPU, by batched matrix products instead of PyTorch's fused kernel. Imports torch.
 
 In bf16 the fused kernel reaches a fifth of what matrix products do on two AVX512-BF16 cores. SmolLM2 reads a prompt of
-650 tokens at 1,030 tokens/s with it and at 1,200 here; a step of 12 rows of 640 tokens takes 72 and 63 ms. Two things
-make the difference: the query heads that share a key head are one matrix, and a single query is the *right* factor of
-`keys @ query` (`query @ keys^T` would reorder all keys first, and takes four times as long).
+650 tokens at 1,030 tokens/s with it and at 1,200 here (module `models.blocks`); a step of 12 rows of 640 tokens takes
+72 and 63 ms. For a step, two things make the difference: the query heads that share a key head are one matrix, and a
+single query is the *right* factor of `keys @ query` (`query @ keys^T` would reorder all keys first, and takes four
+times as long).
 
 Scores are rounded to the model's dtype before the softmax, as transformers' `eager` does; the fused kernel keeps them
 in float32. Against a float32 model, on six prompts, log-probabilities are off by 0.0960 (fused) and 0.0964 nats (here).
@@ -17,9 +18,9 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from loglore.models.blocks import causal_attention
+
 NAME = "loglore_answering"
-# Queries of a prompt that are computed together: more waste work above the diagonal, fewer are slow products.
-BLOCK = 128
 
 
 @contextlib.contextmanager
@@ -67,10 +68,10 @@ def attend(
     if any(more.get(name) is not None for name in ("softcap", "s_aux", "position_bias")):
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **more)
         return output, None
-    query = query * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.shape[2] == 1:
-        return _one_token(query, key, value, attention_mask), None
-    return _prompt(query, key, value), None
+        return _one_token(query * scale, key, value, attention_mask), None
+    return causal_attention(query, key, value, scale).transpose(1, 2).contiguous(), None
 
 
 def _one_token(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -82,23 +83,3 @@ def _one_token(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask
         scores += mask
     weights = torch.softmax(scores, -1)
     return torch.matmul(weights, value).reshape(rows, 1, heads, size)
-
-
-def _prompt(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """One row: blocks of queries, each against the keys up to its end."""
-    _, heads, new, size = query.shape
-    shared, tokens = key.shape[1], key.shape[2]
-    group, before = heads // shared, tokens - new
-    queries, keys = query.view(shared, group, new, size), key[0].transpose(1, 2)
-    output = query.new_empty(shared, group, new, size)
-    later = query.new_full((BLOCK, BLOCK), float("-inf")).triu_(1)
-    for first in range(0, new, BLOCK):
-        count = min(BLOCK, new - first)
-        seen = before + first + count
-        block = queries[:, :, first : first + count].reshape(shared, group * count, size)
-        scores = torch.bmm(block, keys[:, :, :seen]).view(shared, group, count, seen)
-        scores[..., seen - count :] += later[:count, :count]
-        weights = torch.softmax(scores, -1)
-        found = torch.bmm(weights.view(shared, group * count, seen), value[0, :, :seen])
-        output[:, :, first : first + count] = found.view(shared, group, count, size)
-    return output.view(heads, new, size).transpose(0, 1).unsqueeze(0).contiguous()

@@ -19,31 +19,53 @@ import torch
 from loglore.models.attention import BLOCK
 
 
-class BlockedAttention(torch.autograd.Function):
-    """`apply(query, key, value, scaling)`: causal attention.
+def causal_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    scaling: float,
+    kept: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Causal attention block by block, without gradients.
 
-    query [batch, heads, length, size]; key and value [batch, key heads, length, size], heads a multiple of key heads;
-    scaling of the scores. Gives [batch, heads, length, size].
+    Args:
+        query: [batch, heads, length, size], of the last tokens of `key`.
+        key: [batch, key heads, tokens, size]; heads is a multiple of key heads.
+        value: as `key`.
+        scaling: of the scores.
+        kept: gets each block's weights, [batch x key heads, (heads / key heads) x block, keys up to its end].
+
+    Returns:
+        [batch, heads, length, size].
     """
+    length, before = query.shape[2], key.shape[2] - query.shape[2]
+    keys, values = _rows(key, key.shape[1]), _rows(value, key.shape[1])
+    future = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=query.device).triu(1)
+    output = torch.empty_like(query)
+    for start in range(0, length, BLOCK):
+        end = min(start + BLOCK, length)
+        seen = before + end
+        rows = _rows(query[:, :, start:end] * scaling, key.shape[1])
+        scores = torch.bmm(rows, keys[:, :seen].transpose(1, 2))
+        last = scores.view(len(keys), -1, end - start, seen)[..., before + start :]
+        last.masked_fill_(future[: end - start, : end - start], float("-inf"))
+        weights = torch.softmax(scores, -1)
+        output[:, :, start:end] = _heads(torch.bmm(weights, values[:, :seen]), output, end - start)
+        if kept is not None:
+            kept.append(weights)
+    return output
+
+
+class BlockedAttention(torch.autograd.Function):
+    """`apply(query, key, value, scaling)`: `causal_attention` with gradients, as many keys as queries."""
 
     @staticmethod
     def forward(ctx: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
         """Attention block by block."""
-        length = query.shape[2]
-        keys, values = _rows(key, key.shape[1]), _rows(value, key.shape[1])
-        future = torch.ones(BLOCK, BLOCK, dtype=torch.bool).triu(1)
-        output, kept = torch.empty_like(query), []
-        for start in range(0, length, BLOCK):
-            end = min(start + BLOCK, length)
-            rows = _rows(query[:, :, start:end] * scaling, key.shape[1])
-            scores = torch.bmm(rows, keys[:, :end].transpose(1, 2))
-            last = scores.view(len(keys), -1, end - start, end)[..., start:]
-            last.masked_fill_(future[: end - start, : end - start], float("-inf"))
-            weights = torch.softmax(scores, -1)
-            _block(output, start, end).copy_(_heads(torch.bmm(weights, values[:, :end]), output, end - start))
-            kept.append(weights)
+        kept: list[torch.Tensor] = []
+        output = causal_attention(query, key, value, scaling, kept)
         ctx.scaling = scaling
-        ctx.save_for_backward(query, keys, values, *kept)
+        ctx.save_for_backward(query, _rows(key, key.shape[1]), _rows(value, key.shape[1]), *kept)
         return output
 
     @staticmethod
@@ -60,7 +82,7 @@ class BlockedAttention(torch.autograd.Function):
             of_values[:, :end] += torch.bmm(weights.transpose(1, 2), above)
             of_weights = torch.bmm(above, values[:, :end].transpose(1, 2))
             of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
-            _block(of_query, start, end).copy_(_heads(torch.bmm(of_scores, keys[:, :end]), query, end - start))
+            of_query[:, :, start:end] = _heads(torch.bmm(of_scores, keys[:, :end]), query, end - start)
             of_keys[:, :end] += torch.bmm(of_scores.transpose(1, 2), rows)
         shape = (len(query), key_heads, *keys.shape[1:])
         return of_query, of_keys.to(query.dtype).view(shape), of_values.to(query.dtype).view(shape), None
@@ -74,7 +96,3 @@ def _rows(heads: torch.Tensor, key_heads: int) -> torch.Tensor:
 
 def _heads(rows: torch.Tensor, like: torch.Tensor, length: int) -> torch.Tensor:
     return rows.view(like.shape[0], like.shape[1], length, like.shape[3])
-
-
-def _block(heads: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    return heads[:, :, start:end]
