@@ -49,6 +49,7 @@ def database_of(kind: str, folder: Path) -> Iterator[Database]:
     os.environ["LOGLORE_HOME"] = str(folder / "home")
     with contextlib.ExitStack() as stack:
         if kind == "postgresql":
+            folder.chmod(0o711)  # started by root, the server runs as another user, who must get to its files
             place = folder / "cluster"
             place.mkdir()
             os.environ["LOGLORE_DATABASE"] = stack.enter_context(cluster(place)).url()

@@ -181,6 +181,9 @@ def test_a_job_without_pulses_ends_by_itself(held_up: dict[str, Any], gate: Gate
     until(lambda: attempt.poll() is not None)
     assert family.members(family.mark("job-1")) == []
     assert not (place / "run" / "report.json").exists()
+    # A worker whose database was away when it ended sends one more.
+    attempt.pulse()
+    attempt.stop()
 
 
 def test_two_processes_in_one_folder_are_refused(database: Database, short: dict[str, Any], tmp_path: Path) -> None:

@@ -52,8 +52,10 @@ class LocalAttempt:
         os.set_blocking(self._process.stdin.fileno(), False)
 
     def pulse(self) -> None:
-        """See `executor.Attempt`."""
+        """See `executor.Attempt`; nothing when it has ended, which a worker without its database may not know yet."""
         assert self._process.stdin is not None
+        if self._closed:
+            return
         with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(self._process.stdin.fileno(), b".")
 
