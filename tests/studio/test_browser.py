@@ -205,10 +205,10 @@ def test_no_page_has_a_serious_accessibility_problem(tab: "Page", pages: str) ->
 
 
 def _serious(tab: "Page", where: str, options: dict[str, Any]) -> list[str]:
-    # A colour that is still turning into another one is neither.
+    # A colour that is still turning into another one is neither; Streamlit's transitions take a fraction of a second.
     tab.evaluate(
-        "() => Promise.all(document.getAnimations().filter(each => each.effect.getTiming().iterations !== Infinity)"
-        ".map(each => each.finished.catch(() => null)))"
+        "() => Promise.race([new Promise(done => setTimeout(done, 1000)), Promise.all(document.getAnimations()"
+        ".filter(each => each.effect.getTiming().iterations !== Infinity).map(each => each.finished.catch(() => 0)))])"
     )
     reply = tab.evaluate("options => axe.run(document, {resultTypes: ['violations'], ...options})", options)
     return [
