@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ def start(
     logs: Path = Path("examples/logs"),
     api_port: int | None = None,
     worker: bool = True,
+    opens: str = "",
 ) -> None:
     """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
@@ -52,6 +54,7 @@ def start(
         logs: folder of logs that may be asked about by path.
         api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
         worker: also start a worker, which runs the jobs.
+        opens: path and query of the page whose address is printed.
 
     Raises:
         InputError: a host or port that cannot be bound, or packages that are not installed.
@@ -59,7 +62,9 @@ def start(
     """
     _check_installed()
     page_port = _free_port(host, port)
-    wanted = api_port if api_port is not None else port + 1 if port else 0
+    api_host = host if host in LOOPBACK else LOOPBACK[0]
+    # Known beforehand, so that API, worker and pages start at the same time.
+    wanted = _free_port(api_host, api_port if api_port is not None else port + 1 if port else 0)
     folder = load().home / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -69,7 +74,7 @@ def start(
         stack.callback(print, "stopped", file=sys.stderr)
         arguments = [
             "--host",
-            host if host in LOOPBACK else LOOPBACK[0],
+            api_host,
             "--port",
             str(wanted),
             "--runs",
@@ -80,7 +85,11 @@ def start(
         ]
         arguments += [] if host in LOOPBACK else ["--require-key"]
         api = stack.enter_context(_child("loglore.api", arguments, api_log))
-        api_url = _first_line("API", api, api_log)
+        api_url, page_url = (
+            f"http://{_in_url(name)}:{number}" for name, number in ((api_host, wanted), (host, page_port))
+        )
+        page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
+        _first_line("API", api, api_log)
         # Empty but for the first start ever.
         assert api.stdout is not None
         admin_key = api.stdout.readline().decode().strip()
@@ -89,17 +98,34 @@ def start(
             working = stack.enter_context(_child("loglore.jobs.work", ["--until-eof"], work_log, SAVE_TIMEOUT_S))
             works = _first_line("worker", working, work_log)
             children["worker"] = (working, work_log)
-        page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], page_log))
-        page_url = f"http://{_in_url(host)}:{page_port}"
         _wait_for_page(page_url, page, page_log)
         print(
-            _greeting(page_url, api_url, works, admin_key, host not in LOOPBACK),
+            _greeting(f"{page_url}{opens}", api_url, works, admin_key, host not in LOOPBACK),
             f"  runs: {_shown(runs)}",
             f"  logs: {logs}",
             sep="\n",
         )
         print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
         _watch({**children, "page server": (page, page_log)})
+
+
+def chat(logs: Sequence[Path], port: int = 0) -> None:
+    """Serve the chat page about some logs until Ctrl-C; other logs below the folder they share may be chosen, too.
+
+    Raises:
+        InputError: a log that is not there; else as `start`.
+    """
+    found = []
+    for each in logs:
+        if not each.exists():
+            raise InputError(f"{each}: no such file or folder")
+        found.append(each.resolve())
+    if not found:
+        start(port=port, worker=False, opens="/chat")
+        return
+    folder = Path(os.path.commonpath([each if each.is_dir() else each.parent for each in found]))
+    names = [("log", each.relative_to(folder).as_posix()) for each in found if each.is_file()]
+    start(port=port, logs=folder, worker=False, opens=f"/chat?{urllib.parse.urlencode(names)}" if names else "/chat")
 
 
 def _check_installed() -> None:
