@@ -85,6 +85,62 @@ def test_piped_questions_make_a_whole_transcript(server: ScriptedServer, log: Pa
     assert "Traceback" not in done.stderr
 
 
+def test_commands_look_into_the_log_without_a_model(server: ScriptedServer, tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text(
+        "".join(f"2026-11-22 10:{n // 60:02}:{n % 60:02} INFO step {n} done\n" for n in range(200)) + "odd one\n"
+    )
+    saved = tmp_path / "kept.md"
+    commands = [
+        "/lines 120-122", "/lines 201", "/lines 9-3", "/lines x", "/templates", "/template T2", "/template T99",
+        "/save", f"/save {saved}", "/compare 10:00..10:01 10:01..10:02", "/compare 10:00", "/risk", f"/save {saved}",
+    ]  # fmt: skip
+    process = subprocess.run(
+        command(logs=[str(log)], endpoint=server.url),
+        input="\n".join(commands[:2] + commands[4:6] + commands[8:10] + commands[11:13]) + "\n",
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    out = process.stdout
+    assert "L120| 2026-11-22 10:01:59 INFO step 119 done\nL121| " in out
+    assert "L201| odd one" in out
+    assert "200 × step <*> done" in out
+    assert "T2: 1 lines, L201 to L201: odd one" in out
+    assert "Nothing to save yet." in out
+    assert "Compared: 2026-11-22 10:00:00 to 2026-11-22 10:01:00 (60 lines)" in out
+    asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert [text.split("\n")[0] for text in asked] == [
+        "Compare the two windows of time: what changed?",
+        "Should I be alerted? Reply as JSON with risk_score, should_alert_user, messages and summary.",
+    ]
+    kept = saved.read_text()
+    assert "```\nCompare the two windows" in kept
+    assert "✓ quote" in kept or "? quote" in kept or "✗" in kept
+    for wrong, why in (
+        (commands[2], "ends before"),
+        (commands[3], "expected numbers"),
+        (commands[6], "T1 to T2"),
+        (commands[10], "two spans"),
+    ):
+        broken = subprocess.run(
+            command(logs=[str(log)], endpoint=server.url), input=f"{wrong}\n", capture_output=True, text=True,
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert broken.returncode != 0
+        assert why in broken.stderr
+
+
+def test_one_answer_as_json_for_scripts(server: ScriptedServer, log: Path) -> None:
+    import json
+
+    arguments = command(logs=["-"], endpoint=server.url, question="What failed?", as_json=True)
+    done = subprocess.run(arguments, input=log.read_bytes(), capture_output=True, timeout=60, check=True)
+    found = json.loads(done.stdout)
+    assert found["answer"] == server.answer
+    assert found["verdicts"]["supported"] >= 1
+    with pytest.raises(InputError, match="--ask"):
+        chat([log], endpoint=server.url, as_json=True)
+
+
 def test_an_ascii_terminal_gets_ascii(server: ScriptedServer, log: Path) -> None:
     server.answer = 'ディスク: Line 2 says "No space left on device".'
     done = subprocess.run(
@@ -106,7 +162,7 @@ def test_a_log_on_standard_input(server: ScriptedServer, log: Path) -> None:
     done = subprocess.run(
         nothing_to_ask, input=log.read_bytes(), capture_output=True, timeout=60, check=False, start_new_session=True
     )
-    assert b"ask with --question" in done.stderr
+    assert b"ask with --ask" in done.stderr
 
 
 def test_failures_end_a_one_shot_and_a_pipe(server: ScriptedServer, log: Path) -> None:
@@ -197,7 +253,7 @@ def test_on_a_terminal(server: ScriptedServer, log: Path) -> None:
     terminal.type("/summary\n")
     shown = terminal.until(prompt)
     assert "tokens/s" in shown
-    assert "✓ quote" in shown
+    assert "\x1b[32m  ✓ quote" in shown, "verdicts are in colour on a terminal"
     assert "\x1b[31mred" not in shown
     server.status = 400
     terminal.type("why?\n")

@@ -58,7 +58,7 @@ def test_hostile_text_stays_text_everywhere() -> None:
     row = {"source": HOSTILE, "line": 3, "text": HOSTILE}
     one = claim(0, len(HOSTILE), "contradicted", actual=HOSTILE, lines=[3], cited=[row])
     shown = Reader(markup.answer(HOSTILE, [one]) + markup.verdicts(HOSTILE, [one]))
-    assert shown.tags <= {"div", "span", "p", "details", "summary", "b", "pre"}
+    assert shown.tags <= {"div", "span", "p", "details", "summary", "b", "button"}
     assert "\x1b" not in shown.text
     assert "\u202e" not in shown.text
     assert "The log says" in shown.text

@@ -77,6 +77,32 @@ def test_all_answer_and_all_end(tmp_path: Path, ending: signal.Signals) -> None:
             assert process.stderr.read() == "stopped\n"
 
 
+def test_a_chat_in_the_browser_opens_on_its_log(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for name in ("a b.log", "c.log"):
+        (tmp_path / "logs" / name).write_text("2026-01-01 00:00:00 ERROR link down\n")
+    command = [sys.executable, "-m", "loglore", "chat", "--web", "logs/a b.log", "logs/c.log"]
+    environment = {**os.environ, "LOGLORE_HOME": str(tmp_path / "home")}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline().strip() for _ in range(3)]
+        page, api = _urls(lines)
+        assert page.endswith("/chat?log=a+b.log&log=c.log")
+        listed = httpx2.get(f"{api}/studio/logs").json()
+        assert [each["path"] for each in listed["data"]] == ["a b.log", "c.log"]
+        assert httpx2.get(page).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    for options in (["--web", "missing.log"], ["--web", "logs/c.log", "--ask", "why?"], ["logs/c.log", "--json"]):
+        refused = subprocess.run(
+            [sys.executable, "-m", "loglore", "chat", *options], cwd=tmp_path, env=environment, capture_output=True,
+            check=False,
+        )  # fmt: skip
+        assert refused.returncode == 2
+
+
 def test_a_child_that_dies_ends_the_studio_with_a_reason(tmp_path: Path) -> None:
     with studio(tmp_path) as (process, _):
         children = psutil.Process(process.pid).children()

@@ -327,7 +327,9 @@ def _conversation(wish: AskBody, reading: Reading, talk: Talk, engine: Engine) -
     """The conversation so far, or a new one when its log or its engine is another by now."""
     from loglore.ask.answer import Conversation
 
-    if talk.conversation is None or talk.reading is not reading or talk.url != engine.endpoint.url:
+    # The same files in the same state, though perhaps read again: many visitors have many logs.
+    same = talk.reading is not None and (talk.reading.paths, talk.reading.stamp) == (reading.paths, reading.stamp)
+    if talk.conversation is None or not same or talk.url != engine.endpoint.url:
         limit = min(wish.context_tokens, engine.context or wish.context_tokens)
         talk.conversation = Conversation(engine.endpoint, reading.log, limit, min(wish.max_tokens, limit // 2))
         talk.reading, talk.url = reading, engine.endpoint.url

@@ -4,6 +4,8 @@ Log lines and answers are foreign text: control characters (which could drive th
 could reorder what is read) become U+FFFD, and so does what the terminal's encoding lacks.
 """
 
+import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 MARKS = {"supported": "✓", "contradicted": "✗", "unverifiable": "?"}
 PLAIN_MARKS = {"supported": "+", "contradicted": "x", "unverifiable": "?"}
 LEVELS = ("fatal", "error", "warning", "notice", "info", "debug", "trace")
+# Green, red and grey, as ANSI knows them.
+COLOURS = {"supported": "32", "contradicted": "31", "unverifiable": "90"}
 CITED_LINES = 3
 CITED_CHARACTERS = 160
 DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -82,6 +86,24 @@ def verdicts(answer: "Answer", table: "pl.DataFrame | LogTable", mark: dict[str,
             shown.add(rows[0])
             lines += rows
     return lines
+
+
+def painted(line: str, mark: dict[str, str], *, on_terminal: bool) -> str:
+    """A clean line of `verdicts` in the colour of its mark, where it goes to a terminal that has not refused colour."""
+    if not on_terminal or os.environ.get("NO_COLOR"):
+        return line
+    for verdict, sign in mark.items():
+        if line.startswith(f"  {sign} "):
+            return f"\x1b[{COLOURS[verdict]}m{line}\x1b[0m"
+    return line
+
+
+def markdown(question: str, answer: str, checked: Sequence[str]) -> str:
+    """A question with its answer and what was checked, as Markdown in which foreign text stays text."""
+    longest = max((len(run) for run in re.findall("`+", "\n".join((question, answer, *checked)))), default=0)
+    fence = "`" * max(3, longest + 1)
+    blocks = (question, answer, "\n".join(checked))
+    return "\n".join(f"{fence}\n{block}\n{fence}\n" for block in blocks)
 
 
 def speed(answer: "Answer") -> str:

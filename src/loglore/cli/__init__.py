@@ -154,12 +154,22 @@ def chat(
     logs: Annotated[list[Path] | None, typer.Argument(help="Log files or folders.")] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; default: the newest in the hub.")] = None,
     endpoint: Annotated[str | None, typer.Option(help="Ask this OpenAI-compatible URL instead.")] = None,
-    question: Annotated[str | None, typer.Option("--question", "-q", help="Ask once, then stop.")] = None,
+    question: Annotated[str | None, typer.Option("--ask", "--question", "-q", help="Ask once, then stop.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --ask: print the checked answer as JSON.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="The same in a browser, at an address that is printed.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --web: port of the page; 0 takes a free one.")] = 0,
 ) -> None:
-    """Ask about a log in the terminal; every claim of an answer is checked against the log."""
+    """Ask about a log in the terminal or a browser; every claim of an answer is checked against the log."""
+    if web:
+        from loglore.studio.start import chat as open_page
+
+        if model or endpoint or question or as_json:
+            raise InputError("--web takes a log alone; models and questions are chosen on the page")
+        open_page(logs or [], port)
+        return
     from loglore.chat.terminal import chat as start
 
-    start(logs or [], model=model, endpoint=endpoint, question=question)
+    start(logs or [], model=model, endpoint=endpoint, question=question, as_json=as_json)
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from loglore.logs import fulltext, levels, query
 from loglore.logs.indexing import WORDS
 from loglore.logs.shards import Shard
 from loglore.logs.table import LogTable
+from loglore.logs.templates import Mined
+from loglore.logs.view import facts
 
 LIMIT = 50
 MOST_TEMPLATES = 10
@@ -196,14 +198,14 @@ def _check(log: LogTable, filters: Filters) -> None:
         raise InputError(f"level {filters.level!r}: expected one of {', '.join(levels.LEVELS)}")
 
 
-def moment(text: str, log: LogTable) -> datetime.datetime:
+def moment(text: str, log: LogTable | Mined) -> datetime.datetime:
     """A time as a person writes it: ISO 8601 (a zone counts), a day, or a clock time on the log's last day.
 
     Raises:
         InputError: none of these.
     """
-    facts = log.facts()
-    last: Any = facts["last"].max()
+    found_last = [one.last for one in facts(log if isinstance(log, LogTable) else log.table) if one.last is not None]
+    last: Any = max(found_last, default=None)
     try:
         if len(text) <= 8 and ":" in text:
             day = (last or datetime.datetime(1970, 1, 1)).date()
@@ -231,7 +233,7 @@ def pairs(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 Window = tuple[datetime.datetime, datetime.datetime]
 
 
-def windows(before: str | None, after: str | None, log: LogTable) -> tuple[Window, Window] | None:
+def windows(before: str | None, after: str | None, log: LogTable | Mined) -> tuple[Window, Window] | None:
     """Two spans of time, each as `FROM..TO`; None when neither is given.
 
     Raises:
@@ -244,7 +246,7 @@ def windows(before: str | None, after: str | None, log: LogTable) -> tuple[Windo
     return _window(before, log), _window(after, log)
 
 
-def _window(text: str, log: LogTable) -> Window:
+def _window(text: str, log: LogTable | Mined) -> Window:
     start, dots, end = text.partition("..")
     if not dots:
         raise InputError(f"window {text!r}: expected FROM..TO, such as 10:00..10:30")

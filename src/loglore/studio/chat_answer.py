@@ -56,10 +56,12 @@ def _finished(turn: Turn) -> None:
     with st.expander(say("chat.saw")):
         st.code(markup.clean(answer["evidence"]["text"]), language=None, height=320)
     cut = say("chat.cut") if answer["finish_reason"] == "length" else ""
-    st.caption(
-        say("chat.speed", model=markup.label(turn["model"]), tokens=f"{answer['completion_tokens']:,}", cut=cut,
-            speed=f"{answer['tokens_per_second']:.0f}", first=f"{answer['first_token_s']:.1f}")
+    told = say(
+        "chat.speed", model=markup.clean(turn["model"]), tokens=f"{answer['completion_tokens']:,}", cut=cut,
+        speed=f"{answer['tokens_per_second']:.0f}", first=f"{answer['first_token_s']:.1f}",
     )  # fmt: skip
+    # HTML, because Markdown would make a link of an endpoint's address.
+    st.html(f'<p class="ll-note">{escape(told)}</p>')
 
 
 def _unfinished(turn: Turn) -> None:

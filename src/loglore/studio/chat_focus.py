@@ -32,8 +32,11 @@ class Focus:
     def sentence(self) -> str:
         """What is put behind a question; in the visitor's language."""
         said = [say("look.about_template", text=self.text[:SHORT])] if self.template else []
-        if self.since or self.until:
-            said.append(say("look.about_span", first=self.since or "…", last=self.until or "…"))
+        if self.since and self.until:
+            said.append(say("look.about_span", first=_clock(self.since), last=_clock(self.until)))
+        elif self.since or self.until:
+            key = "look.about_from" if self.since else "look.about_to"
+            said.append(say(key, time=_clock(self.since or self.until)))
         return " ".join(said)
 
     def title(self) -> str:

@@ -162,13 +162,20 @@ def _begins(begins: Sequence[Mapping[str, Any]]) -> None:
         [
             f'<span class="ll-nowrap">{escape(_place(each["at"]))}</span>',
             f"{each['lines']:,}",
-            escape(say("look.new_kind") if each["usual"] is None else say("look.usual", count=f"{each['usual']:g}")),
+            escape(_usual(each["usual"])),
             markup.button("begin", each["id"], _template(each), say("look.click")),
         ]
         for each in begins
     ]
     head = [say("look.when"), say("chat.lines_head"), say("look.before"), say("look.kind")]
     st.html(markup.table(head, rows, numbers=[1]))
+
+
+def _usual(usual: float | None) -> str:
+    """How much of a template there was before."""
+    if usual is None:
+        return say("look.new_kind")
+    return say("look.usual", count=f"{usual:g}") if usual else say("look.rarely")
 
 
 def _templates(templates: Sequence[Mapping[str, Any]]) -> None:

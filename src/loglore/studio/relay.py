@@ -35,7 +35,8 @@ def routes(api_url: str, host: str) -> "list[BaseRoute]":
     from starlette.routing import Route
 
     timeout = httpx2.Timeout(TIMEOUT_S, connect=5.0)
-    client = httpx2.AsyncClient(base_url=f"{api_url.rstrip('/')}/v1/uploads", timeout=timeout, trust_env=False)
+    client = httpx2.AsyncClient(timeout=timeout, trust_env=False)
+    target = f"{api_url.rstrip('/')}/v1/uploads"
 
     async def relay(request: "Request") -> "Response":
         if not same_origin(request.headers.get("host", ""), request.headers.get("origin"), host):
@@ -43,8 +44,7 @@ def routes(api_url: str, host: str) -> "list[BaseRoute]":
         upload, verb = request.path_params.get("upload", ""), request.path_params.get("verb", "")
         if (upload and not UPLOAD.fullmatch(upload)) or (verb and verb not in VERBS):
             return _refused(404, "no such upload")
-        path = "/".join(("", *filter(None, (upload, verb))))
-        return await _pass_on(client, request, path)
+        return await _pass_on(client, request, "/".join((target, *filter(None, (upload, verb)))))
 
     return [
         Route(PREFIX, relay, methods=["POST"]),
@@ -75,7 +75,7 @@ def same_origin(host: str, origin: str | None, bound: str) -> bool:
     return came.netloc == named.netloc
 
 
-async def _pass_on(client: "httpx2.AsyncClient", request: "Request", path: str) -> "Response":
+async def _pass_on(client: "httpx2.AsyncClient", request: "Request", url: str) -> "Response":
     import httpx2
     from starlette.requests import ClientDisconnect
     from starlette.responses import Response
@@ -83,7 +83,7 @@ async def _pass_on(client: "httpx2.AsyncClient", request: "Request", path: str) 
     headers = {name: value for name, value in request.headers.items() if name in PASSED}
     body: dict[str, Any] = {} if request.method == "GET" else {"content": _blocks(request)}
     try:
-        reply = await client.request(request.method, path, headers=headers, **body)
+        reply = await client.request(request.method, url, headers=headers, **body)
     except ClientDisconnect:
         return Response(status_code=499)
     except httpx2.HTTPError as fault:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ def start(
     worker: bool = True,
     executor: str = "local",
     address: str | None = None,
+    opens: str = "",
 ) -> None:
     """Serve the studio until Ctrl-C or SIGTERM; prints the URLs when all have started.
 
@@ -56,6 +58,7 @@ def start(
         worker: also start a worker, which runs the jobs.
         executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`.
         address: URL of the cluster's job server; None for the default.
+        opens: path and query of the page whose address is printed.
 
     Raises:
         InputError: a host or port that cannot be bound, or packages that are not installed.
@@ -63,7 +66,9 @@ def start(
     """
     _check_installed()
     page_port = _free_port(host, port)
-    wanted = api_port if api_port is not None else port + 1 if port else 0
+    api_host = host if host in LOOPBACK else LOOPBACK[0]
+    # Known beforehand, so that API, worker and pages start at the same time.
+    wanted = _free_port(api_host, api_port if api_port is not None else port + 1 if port else 0)
     folder = load().home / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -71,7 +76,13 @@ def start(
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
-        api, api_url, admin_key = _start_api(stack, _api_arguments(host, wanted, runs, logs), log_of["api"])
+        api = stack.enter_context(_child("loglore.api", _api_arguments(host, wanted, runs, logs), log_of["api"]))
+        api_url, page_url = (
+            f"http://{_in_url(name)}:{number}" for name, number in ((api_host, wanted), (host, page_port))
+        )
+        command = _child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"])
+        page = stack.enter_context(command)
+        admin_key = _admin_key(api, log_of["api"])
         children, works = {"API": (api, log_of["api"])}, "no worker here"
         if worker:
             told = ["--until-eof", "--executor", executor, *(["--address", address] if address else [])]
@@ -79,11 +90,8 @@ def start(
             working = stack.enter_context(command)
             works = _first_line("worker", working, log_of["worker"])
             children["worker"] = (working, log_of["worker"])
-        command = _child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"])
-        page = stack.enter_context(command)
-        page_url = f"http://{_in_url(host)}:{page_port}"
         _wait_for_page(page_url, page, log_of["page"])
-        print(_greeting(page_url, api_url, works, admin_key, host not in LOOPBACK))
+        print(_greeting(f"{page_url}{opens}", api_url, works, admin_key, host not in LOOPBACK))
         print(f"  runs: {_shown(runs)}\n  logs: {logs}")
         print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
         _watch({**children, "page server": (page, log_of["page"])})
@@ -96,12 +104,30 @@ def _api_arguments(host: str, port: int, runs: Path, logs: Path) -> list[str]:
     return ["--host", address, "--port", str(port), "--runs", str(runs), "--logs", str(logs), "--until-eof", *key]
 
 
-def _start_api(stack: contextlib.ExitStack, arguments: Sequence[str], log: Path) -> tuple[Process, str, str]:
-    """The API's process, its URL, and the admin key, which is empty but for the first start ever."""
-    api = stack.enter_context(_child("loglore.api", arguments, log))
-    url = _first_line("API", api, log)
+def _admin_key(api: Process, log: Path) -> str:
+    """Wait until the API answers; its admin key, which is empty but for the first start ever."""
+    _first_line("API", api, log)
     assert api.stdout is not None
-    return api, url, api.stdout.readline().decode().strip()
+    return api.stdout.readline().decode().strip()
+
+
+def chat(logs: Sequence[Path], port: int = 0) -> None:
+    """Serve the chat page about some logs until Ctrl-C; other logs below the folder they share may be chosen, too.
+
+    Raises:
+        InputError: a log that is not there; else as `start`.
+    """
+    found = []
+    for each in logs:
+        if not each.exists():
+            raise InputError(f"{each}: no such file or folder")
+        found.append(each.resolve())
+    if not found:
+        start(port=port, worker=False, opens="/chat")
+        return
+    folder = Path(os.path.commonpath([each if each.is_dir() else each.parent for each in found]))
+    names = [("log", each.relative_to(folder).as_posix()) for each in found if each.is_file()]
+    start(port=port, logs=folder, worker=False, opens=f"/chat?{urllib.parse.urlencode(names)}" if names else "/chat")
 
 
 def _check_installed() -> None:
