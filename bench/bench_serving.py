@@ -60,11 +60,15 @@ def engine_of(process: psutil.Process) -> tuple[str, psutil.Process]:
 
 
 async def ask(
-    url: str, path: str, body: dict[str, Any], started: asyncio.Semaphore | None = None
+    url: str,
+    path: str,
+    body: dict[str, Any],
+    started: asyncio.Semaphore | None = None,
+    came: list[tuple[float, int]] | None = None,
 ) -> tuple[float, float, bytes]:
     """One request over a connection of its own: seconds to the first event, seconds in all, the answer's bytes.
 
-    `started` is released when the first event is there.
+    `started` is released when the first event is there; `came` gets when each piece came, and how many events it had.
     """
     parts = urlsplit(url)
     content = json.dumps(body).encode()
@@ -75,6 +79,8 @@ async def ask(
     found, first = bytearray(), 0.0
     while piece := await reader.read(65536):
         found += piece
+        if came is not None and (count := piece.count(b"data: {")):
+            came.append((time.perf_counter(), count))
         if not first and b"data: " in found:
             first = time.perf_counter() - start
             if started is not None:
@@ -245,13 +251,19 @@ def bare_llama(gguf: Path, parallel: int) -> Iterator[str]:
         process.wait()
 
 
+def steady(came: list[list[tuple[float, int]]]) -> float:
+    """Events a second while all streams were under way: no prompt was being read then."""
+    begin, end = max(each[0][0] for each in came), min(each[-1][0] for each in came)
+    return sum(count for each in came for at, count in each if begin < at <= end) / (end - begin)
+
+
 async def measure(name: str, url: str, model: str, more: dict[str, Any]) -> None:
     """Prefill and decode tokens/s at 1, 4 and 16 clients; chat, which all of them offer."""
     warm = {"model": model, "messages": [{"role": "user", "content": WORDS}], "max_tokens": 4, "stream": True, **more}
     await ask(url, "/chat/completions", warm)
     for clients in (1, 4, 16):
         rates = {}
-        for what, words, tokens in (("prefill", 24, 1), ("decode", 1, 48)):
+        for what, words, tokens in (("prefill", 24, 1), ("decode", 1, 96)):
             bodies = []
             for number in range(clients):
                 # Another start for every prompt: nobody may answer out of a cache.
@@ -259,15 +271,15 @@ async def measure(name: str, url: str, model: str, more: dict[str, Any]) -> None
                 message = {"role": "user", "content": content}
                 fixed = {"model": model, "messages": [message], "max_tokens": tokens, "stream": True, **more}
                 bodies.append({**fixed, "stream_options": {"include_usage": True}})
+            came: list[list[tuple[float, int]]] = [[] for _ in bodies]
             start = time.perf_counter()
-            answers = await asyncio.gather(*(ask(url, "/chat/completions", body) for body in bodies))
-            if what == "prefill":
-                seconds = time.perf_counter() - start
-            else:
-                seconds = time.perf_counter() - start - min(first for first, _, _ in answers)
+            answers = await asyncio.gather(
+                *(ask(url, "/chat/completions", body, came=each) for body, each in zip(bodies, came, strict=True))
+            )
+            seconds = time.perf_counter() - start
             usage = [next(e["usage"] for e in reversed(events(answer)) if e.get("usage")) for _, _, answer in answers]
-            key = "prompt_tokens" if what == "prefill" else "completion_tokens"
-            rates[what] = round(sum(each[key] for each in usage) / seconds, 1)
+            whole = sum(each["prompt_tokens"] for each in usage) / seconds
+            rates[what] = round(whole if what == "prefill" else steady(came), 1)
         show("peers", server=name, clients=clients, **rates)
 
 
