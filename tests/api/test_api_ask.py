@@ -37,7 +37,7 @@ def test_an_answer_streams_and_is_checked(served: Served) -> None:
 
 
 def test_claims_bring_the_lines_they_stand_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from loglore.api.ask import _cited
+    from loglore.api.log_facts import cited
     from loglore.logs import grounding, table
 
     monkeypatch.setenv("LOGLORE_HOME", str(tmp_path))
@@ -45,10 +45,9 @@ def test_claims_bring_the_lines_they_stand_on(tmp_path: Path, monkeypatch: pytes
     path.write_text("\n".join([*LINES, "x" * 5000]) + "\n")
     log = table.index([path], names={path: "app.log"})
     (claim,) = grounding.check("See line 2.", log)
-    cited = _cited({"lines": list(claim.lines), "source": claim.source}, log)
-    assert cited == [{"source": "app.log", "line": 2, "text": LINES[1]}]
-    (long,) = _cited({"lines": [6], "source": ""}, log)
-    assert long["text"] == "x" * 2000 + "… (+3,000 characters)"
+    found = cited([{"lines": list(claim.lines), "source": claim.source}, {"lines": [6], "source": ""}], log)
+    assert found[0]["cited"] == [{"source": "app.log", "line": 2, "text": LINES[1]}]
+    assert found[1]["cited"][0]["text"] == "x" * 2000 + "… (+3,000 characters)"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,23 @@ def test_lines_by_template_time_level_and_place(served: Served) -> None:
     _post(served, "/logs/lines", {"logs": [{"path": "../secret.txt"}]}, 404)
 
 
+def test_a_digest_fits_its_budget_and_a_text_is_checked(served: Served) -> None:
+    whole = _post(served, "/logs/evidence", {"logs": LOGS})
+    assert (whole["lines"], whole["omitted"]["lines"]) == (len(LINES), 0)
+    assert all(line in whole["text"] for line in LINES)
+    small = _post(served, "/logs/evidence", {"logs": LOGS, "budget": 120, "question": LINES[1]})
+    assert len(small["text"]) <= 4 * 120 and small["omitted"]["lines"] == len(LINES) - small["lines"] > 0
+    assert LINES[1] in small["text"]
+    _post(served, "/logs/evidence", {"logs": LOGS, "budget": 1}, 400)
+    text = f"`{LINES[2]}` stands in line 3. `link on fire` is logged twice."
+    claims = _post(served, "/logs/check", {"logs": LOGS, "text": text})["data"]
+    quoted = next(claim for claim in claims if claim["kind"] == "quote")
+    assert quoted["verdict"] == "supported"
+    assert quoted["cited"] == [{"source": "app.log", "line": 3, "text": LINES[2]}]
+    assert {text[claim["start"] : claim["end"]] for claim in claims if claim["verdict"] != "supported"}
+    _post(served, "/logs/check", {"logs": [{"path": "none.log"}], "text": text}, 404)
+
+
 def test_windows_are_counted(served: Served) -> None:
     early = [f"2026-03-01 10:00:{n:02} INFO app: request {n} served" for n in range(50)]
     late = [f"2026-03-01 11:00:{n:02} ERROR app: disk {n} full" for n in range(50)]

@@ -26,11 +26,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from loglore.api import addresses, chats, errors
+from loglore.api import addresses, chats, errors, log_facts
 from loglore.api.answers import ERRORS
 from loglore.api.chats import Record
 from loglore.api.errors import ApiError, not_found
-from loglore.api.log_facts import cut
 from loglore.api.logs import Logs, LogsBody
 from loglore.api.making import actor
 from loglore.api.models import canonical
@@ -43,14 +42,12 @@ from loglore.store.database import Database
 if TYPE_CHECKING:
     from loglore.ask.answer import Answer, Conversation, Windows
     from loglore.endpoint.client import Endpoint
-    from loglore.logs.evidence import Evidence
     from loglore.logs.table import LogTable
 
 KEPT = 64
 EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events, see above.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
-CITED_LINES = 5
 # How often it is said how far a log is read.
 READING_S = 1.0
 # A few seconds of reading on two CPU cores for a small model; more context is one field away.
@@ -231,7 +228,7 @@ class Asker:
             "redacts": engine.endpoint.redacts,
             "messages": engine.endpoint.leaving(messages),
             "replaced": engine.endpoint.replaced,
-            "evidence": {key: value for key, value in _evidence(chosen).items() if key != "text"},
+            "evidence": {key: value for key, value in log_facts.evidence(chosen).items() if key != "text"},
         }
 
     @contextlib.asynccontextmanager
@@ -313,7 +310,7 @@ def _answer(asking: Asking, reading: Reading, engine: Engine, emit: Emit) -> Non
         conversation = _conversation(wish, reading, talk, engine)
         answer = conversation.ask(
             wish.question,
-            on_evidence=lambda chosen: emit("evidence", **_evidence(chosen)),
+            on_evidence=lambda chosen: emit("evidence", **log_facts.evidence(chosen)),
             on_reading=lambda done, total: emit("reading", done=done, total=total),
             on_text=lambda text: emit("text", text=text),
             windows=_windows(wish, reading.table),
@@ -342,23 +339,9 @@ def _windows(wish: AskBody, table: "LogTable") -> "Windows":
     return search.windows(wish.before, wish.after, table)
 
 
-def _evidence(chosen: "Evidence") -> dict[str, Any]:
-    return {"text": chosen.text, "lines": len(chosen.lines), "omitted": chosen.omitted, "tokens": chosen.tokens}
-
-
 def _as_json(answer: "Answer", table: "LogTable") -> dict[str, Any]:
     from loglore.ask.job import as_json
 
     whole = as_json(answer)
-    claims = [{**claim, "cited": _cited(claim, table)} for claim in whole["claims"]]
-    return {**whole, "claims": claims, "evidence": _evidence(answer.evidence), "renewed": answer.renewed}
-
-
-def _cited(claim: dict[str, Any], table: "LogTable") -> list[dict[str, Any]]:
-    """The first lines that a claim stands on (or falls by), with their text."""
-    names = [claim["source"]] if claim["source"] else table.sources
-    rows = table.rows([(name, line) for name in names for line in claim["lines"][:CITED_LINES]])
-    return [
-        {"source": source, "line": line, "text": cut(text)}
-        for source, line, text in rows.select("source", "line", "text").head(CITED_LINES).iter_rows()
-    ]
+    claims, chosen = log_facts.cited(whole["claims"], table), log_facts.evidence(answer.evidence)
+    return {**whole, "claims": claims, "evidence": chosen, "renewed": answer.renewed}

@@ -1,6 +1,7 @@
 """What the API says about a log table, as JSON: facts, lines, parts set side by side. All of it is bounded, any log."""
 
 import datetime
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loglore.api.reading import Reading
@@ -9,6 +10,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from loglore.logs.changes import Moment
+    from loglore.logs.evidence import Evidence
     from loglore.logs.looking import Begin, Window
     from loglore.logs.table import LogTable
     from loglore.logs.templates import Template
@@ -19,6 +21,7 @@ MOST_BEGINS = 8
 MOST_SOURCES = 50
 MOST_NOTES = 10
 MOST_DIFFERENCES = 12
+CITED_LINES = 5
 # Characters of a line or a template that are sent; the rest is counted.
 LONGEST_LINE = 2000
 
@@ -164,3 +167,22 @@ def _clock(moment: datetime.datetime | None) -> str | None:
     if moment is None:
         return None
     return str(moment.strftime("%b %d %H:%M:%S" if moment.year == UNKNOWN_YEAR else "%Y-%m-%d %H:%M:%S"))
+
+
+def evidence(chosen: "Evidence") -> dict[str, Any]:
+    """A digest: its text, how many lines it has and leaves out, its tokens."""
+    return {"text": chosen.text, "lines": len(chosen.lines), "omitted": chosen.omitted, "tokens": chosen.tokens}
+
+
+def cited(claims: Sequence[Mapping[str, Any]], table: "LogTable") -> list[dict[str, Any]]:
+    """Claims with `cited`: the first lines that each stands on (or falls by), with their text."""
+    return [{**claim, "cited": _cited(claim, table)} for claim in claims]
+
+
+def _cited(claim: Mapping[str, Any], table: "LogTable") -> list[dict[str, Any]]:
+    names = [claim["source"]] if claim["source"] else table.sources
+    rows = table.rows([(name, line) for name in names for line in claim["lines"][:CITED_LINES]])
+    return [
+        {"source": source, "line": line, "text": cut(text)}
+        for source, line, text in rows.select("source", "line", "text").head(CITED_LINES).iter_rows()
+    ]

@@ -5,6 +5,7 @@ large log is read by a process of its own; `reading` says how far it is, and the
 """
 
 import datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -49,7 +50,7 @@ class LogReference(BaseModel):
 class LogsBody(BaseModel):
     """The logs to look into."""
 
-    logs: list[LogReference] = Field(min_length=1, max_length=20)
+    logs: list[LogReference] = Field(min_length=1, max_length=20, examples=[[{"path": "app.log"}]])
 
 
 class SpanBody(LogsBody):
@@ -99,6 +100,23 @@ class WindowsBody(LogsBody):
         if self.middle is not None and (self.before is not None or self.after is not None):
             raise ValueError("give `middle`, or `before` and `after`")
         return self
+
+
+class EvidenceBody(LogsBody):
+    """What a model is to be shown of a log: `budget` in tokens, four characters each; what `question` names first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    budget: int = Field(2000, ge=50, le=200_000)
+    question: str = Field("", max_length=4000, examples=["What happened to 10.0.0.5?"])
+
+
+class CheckBody(LogsBody):
+    """A text that says something about logs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(min_length=1, max_length=100_000, examples=["`disk full` is logged in 3 lines."])
 
 
 class FollowBody(LogsBody):
@@ -201,6 +219,25 @@ def router(logs: Logs) -> APIRouter:
         """What is more, less, new or gone in the second part of a log: counted, no model."""
         with logs.readings.used(logs.paths(wish.logs)) as reading:
             return log_facts.windows(reading.table, _parts(wish, reading.table))
+
+    @routes.post("/evidence")
+    def read_evidence(wish: EvidenceBody) -> dict[str, Any]:
+        """A digest of a log for a question, with what it leaves out; no model."""
+        from loglore.logs import evidence
+        from loglore.logs.evidence import rough_tokens
+
+        with logs.readings.used(logs.paths(wish.logs)) as reading:
+            chosen = evidence.build(reading.log, wish.budget, rough_tokens, wish.question)
+        return {"object": "studio.evidence", **log_facts.evidence(chosen)}
+
+    @routes.post("/check")
+    def check_text(wish: CheckBody) -> dict[str, Any]:
+        """The claims of a text, each with its verdict and the lines it stands on or falls by; no model."""
+        from loglore.logs import grounding
+
+        with logs.readings.used(logs.paths(wish.logs)) as reading:
+            claims = [asdict(claim) for claim in grounding.check(wish.text, reading.table)]
+            return {"object": "list", "data": log_facts.cited(claims, reading.table)}
 
     @routes.post("/follow")
     def follow_logs(wish: FollowBody) -> dict[str, Any]:

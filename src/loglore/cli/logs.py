@@ -116,7 +116,9 @@ def logs_evidence(
 
 def _counter(tokenizer: Path | None) -> "CountTokens":
     if tokenizer is None:
-        return lambda text: (len(text) + 3) // 4
+        from loglore.logs.evidence import rough_tokens
+
+        return rough_tokens
     from loglore.models.load import load_tokenizer
 
     loaded = load_tokenizer(tokenizer)

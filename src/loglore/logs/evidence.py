@@ -65,6 +65,11 @@ class _Log:
         return f"L{line}" if len(self.names) == 1 else f"{self.names[source]}:L{line}"
 
 
+def rough_tokens(text: str) -> int:
+    """Tokens of a text where no tokenizer is at hand: four characters each."""
+    return (len(text) + 3) // 4
+
+
 def build(
     log: Mined | LogTable,
     budget: int,
