@@ -11,7 +11,7 @@ FORKS.set_forkserver_preload(["loglore.train.trainer", "loglore.train.saving", "
 
 
 def forked(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
-    """Start `target(*arguments)`, a function of a test module, in a process of its own."""
+    """Start `target(*arguments)`, a function of a module on the path, in a process of its own."""
     process = FORKS.Process(target=target, args=arguments)
     process.start()
     return process

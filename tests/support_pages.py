@@ -4,6 +4,7 @@ Such jobs are rows in the database and files in folders, written as a worker and
 """
 
 import contextlib
+import datetime
 import json
 import os
 import subprocess
@@ -62,7 +63,8 @@ def add_jobs(database: Database, home: Path, count: int, steps: int = 20, rows: 
     with database.begin() as connection:
         connection.execute(JOBS.insert(), [*made, *shown.values()])
         for row in made:
-            costs.add(connection, row["number"], f"2026-{1 + row['number'] % 11:02}", 3600.0, 2.31)
+            within = datetime.datetime(2026, 1 + row["number"] % 11, 15, tzinfo=datetime.UTC).timestamp()
+            costs.add(connection, row["number"], within, 3600.0, 2.31)
             audit.note(connection, None, "job.create", row["id"])
     for name, row in shown.items():
         _write(Path(row["folder"]), name, steps, rows)

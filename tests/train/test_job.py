@@ -1,7 +1,6 @@
 """Training on a tiny random Llama: exact losses, and the same result bit for bit after being killed."""
 
 import json
-import os
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from support_forked import forked
 from support_tiny import TEXTS
+from support_training import train
 
 from loglore.data.files import read_rows
 from loglore.data.formats import to_messages
@@ -131,12 +131,6 @@ def test_packing_into_longer_rows_changes_no_loss(tmp_path: Path, tiny_model: Pa
         run(spec(tmp_path, "sft", tiny_model, chats, max_sequence_length=length), RunFolder(tmp_path / str(length), {}))
         found.append(losses(tmp_path / str(length)))
     assert found[0] == pytest.approx(found[1], abs=1e-4)
-
-
-def train(folder: Path, asked: str) -> None:
-    """What a killed process runs: a checkpoint after every step."""
-    os.environ["LOGLORE_CHECKPOINT_SECONDS"] = "0"
-    run(TrainSpec.parse(json.loads(asked), "test"), RunFolder(folder, {}))
 
 
 @pytest.mark.parametrize(("stage", "training_type"), [("cpt", "full"), ("sft", "lora")])
