@@ -1,8 +1,10 @@
 """Processes to be killed that start at once: forked from one that has imported what training imports, and no more."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -13,5 +15,11 @@ FORKS.set_forkserver_preload(["loglore.train.trainer", "loglore.train.saving", "
 def forked(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
     """Start `target(*arguments)`, a function of a module on the path, in a process of its own."""
     process = FORKS.Process(target=target, args=arguments)
-    process.start()
+    # A new process runs this one's `__main__` first, and Streamlit's AppTest leaves a page's script as that.
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = main
     return process
