@@ -1,12 +1,14 @@
-"""Pictures of every page, light and dark, into `docs/images`: `python bench/screenshots.py [NAME …]`.
+"""Pictures of every page, light and dark, into `docs/images`: `python bench/screenshots.py [NAME …] [--model FOLDER]`.
 
 Starts a studio of its own over an empty home, lets the analyst write rows about the example logs, tunes, tests and
-compares a tiny random model, starts a session, asks the embedded model about a log, and takes the pictures with
+compares a tiny random model, starts a session, asks a model about twelve lines of a log, and takes the pictures with
 Debian's Chromium (package `chromium`, a font with Japanese characters such as `fonts-ipafont-gothic`, and `playwright`
 from pip). Takes about five minutes on two cores. With names (`chat`, `tuning-new` …) only those pictures are taken;
-`chat` alone takes one minute.
+`chat` alone takes one minute. It is the embedded model that is asked, or the one of `--model`, such as the quickstart's
+(`runs/quickstart/cpt-sft/model`).
 """
 
+import argparse
 import io
 import json
 import os
@@ -28,6 +30,7 @@ CHROMIUM = "/usr/bin/chromium"
 WIDTH, HEIGHT, TALLEST = 1280, 900, 1900
 # Relative, in a folder of its own: no picture shows where this machine keeps its files.
 LOGS = Path("examples/logs")
+EXCERPT = "redis-excerpt.log"
 START = f"from loglore.studio.start import start; from pathlib import Path; start(port=0, logs=Path({str(LOGS)!r}))"
 QUICK = {
     "batch_size": 4, "gradient_accumulation_steps": 1, "max_sequence_length": 1024, "mixed_precision": "none",
@@ -135,7 +138,7 @@ def addresses(ids: dict[str, str]) -> dict[str, str]:
     }
 
 
-def shoot(pages: str, ids: dict[str, str], wanted: list[str]) -> None:
+def shoot(pages: str, ids: dict[str, str], wanted: list[str], asked: str) -> None:
     """Take the pictures, those of a page in both colours; of the wizard also one in Japanese."""
     from playwright.sync_api import sync_playwright
 
@@ -150,7 +153,7 @@ def shoot(pages: str, ids: dict[str, str], wanted: list[str]) -> None:
             page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
             page.goto(f"{pages}/{address}", wait_until="load")
             if name == "chat":
-                _ask(page)
+                _ask(page, asked)
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 _take(page, f"{name}-{scheme}")
@@ -177,18 +180,25 @@ def _take(page: Any, name: str) -> None:
     )
 
 
-def _ask(page: Any) -> None:
-    page.get_by_role("combobox", name="Files").fill("redis")
+def _ask(page: Any, model: str) -> None:
+    page.get_by_role("combobox", name="Files").fill(EXCERPT)
     page.keyboard.press("Enter")
     page.keyboard.press("Escape")
-    page.get_by_role("combobox", name="Model that answers").fill("smollm2")
+    page.get_by_role("combobox", name="Model that answers").fill(model)
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Root cause").click()
     page.locator(".ll-chips, .ll-note").first.wait_for()
+    # Where this machine keeps its files is no part of the picture.
+    page.get_by_text("Below ").evaluate(f"place => {{ place.textContent = 'Below {LOGS}' }}")
+    page.locator("h1").scroll_into_view_if_needed()
 
 
 def main() -> None:
     """Fill a studio and photograph it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--model", type=Path, help="Hugging Face folder of the model that is asked")
+    given = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     from support_tiny import build_llama
 
@@ -199,10 +209,14 @@ def main() -> None:
         from loglore.hub import models
 
         models.add("tiny", place / "tiny", {"from": "random weights"})
+        if given.model:
+            models.add("quickstart", given.model, {"from": "the quickstart"})
         with studio(place) as (pages, api):
-            wanted = sys.argv[1:]
-            # The chat needs nothing but the logs and the embedded model.
-            shoot(pages, {} if wanted == ["chat"] else fill(api), wanted)
+            lines = (place / LOGS / "redis.log").read_text("utf-8").splitlines(keepends=True)
+            (place / LOGS / EXCERPT).write_text("".join(lines[124:136]), "utf-8")
+            # The chat needs nothing but the logs and the model.
+            ids = {} if given.names == ["chat"] else fill(api)
+            shoot(pages, ids, given.names, "quickstart" if given.model else "smollm2")
 
 
 if __name__ == "__main__":
