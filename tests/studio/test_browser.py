@@ -177,6 +177,7 @@ def test_the_browsers_back_goes_where_the_visitor_was(tab: "Page", pages: str) -
     tab.get_by_role("heading", name="held-out@1").wait_for()
     tab.go_back()
     tab.get_by_role("heading", name="corpus@1").wait_for()
+    assert tab.get_by_role("heading", name="held-out@1").count() == 0
 
 
 def test_the_language_is_switched_in_the_header(tab: "Page", pages: str) -> None:

@@ -220,6 +220,18 @@ def router(logs: Logs) -> APIRouter:
         with logs.readings.used(logs.paths(wish.logs)) as reading:
             return log_facts.windows(reading.table, _parts(wish, reading.table))
 
+    @routes.post("/follow")
+    def follow_logs(wish: FollowBody) -> dict[str, Any]:
+        """What growing files got since `cursor`: the newest lines, the severe ones, a verdict on them; no model."""
+        return follow(logs.paths(wish.logs), wish.cursor, wish.language)
+
+    _add_checks(routes, logs)
+    return routes
+
+
+def _add_checks(routes: APIRouter, logs: Logs) -> None:
+    """What a model is shown of a log, and whether a text about it holds."""
+
     @routes.post("/evidence")
     def read_evidence(wish: EvidenceBody) -> dict[str, Any]:
         """A digest of a log for a question, with what it leaves out; no model."""
@@ -238,13 +250,6 @@ def router(logs: Logs) -> APIRouter:
         with logs.readings.used(logs.paths(wish.logs)) as reading:
             claims = [asdict(claim) for claim in grounding.check(wish.text, reading.table)]
             return {"object": "list", "data": log_facts.cited(claims, reading.table)}
-
-    @routes.post("/follow")
-    def follow_logs(wish: FollowBody) -> dict[str, Any]:
-        """What growing files got since `cursor`: the newest lines, the severe ones, a verdict on them; no model."""
-        return follow(logs.paths(wish.logs), wish.cursor, wish.language)
-
-    return routes
 
 
 def _parts(wish: WindowsBody, table: "LogTable") -> "tuple[Window, Window] | Any | None":
