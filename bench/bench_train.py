@@ -7,10 +7,12 @@ LLaMA-Factory's pins exclude ours: it is called in an environment of its own (`p
 install torch==2.13.0 llamafactory`), by `llamafactory-cli train`, its template `chatml` with SmolLM2's system message.
 
 All train the same rows (questions and answers on log events, loss on answers only), the same samples a step, learning
-rate, schedule and optimizer, each in a process of its own, in turn. Peers get rows as prompt and completion and its own
-defaults (bf16 autocast over fp32 weights, padding; its default of gradient checkpointing is kept with
-`--checkpointing` and turned off on both sides without it). "Useful" tokens are those of the samples, padding left out.
-The loss of all models is measured alike at the end: transformers' own, one row at a time, answers only, fp32.
+rate, schedule and optimizer, each in a process of its own, in turn. Every round has a seed of its own (order of the
+rows, first weights of an adapter): the order alone moves the loss of few steps, so losses are compared as means.
+Peers get rows as prompt and completion and its own defaults (bf16 autocast over fp32 weights, padding; its default of
+gradient checkpointing is kept with `--checkpointing` and turned off on both sides without it). "Useful" tokens are
+those of the samples, padding left out. The loss of all models is measured alike at the end: transformers' own, one
+row at a time, answers only, fp32.
 
 The share of the peak: (6 for full, 4 for LoRA) FLOP a matrix parameter (output head counted, input embeddings not)
 and useful token + causal attention (6 or 4 x layers x width x mean length), over the time, over the peak of a bf16
@@ -22,6 +24,7 @@ import json
 import math
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -43,6 +46,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true")
     parser.add_argument("--llamafactory", type=Path, help="environment that LLaMA-Factory is installed in")
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--side", choices=list(SIDES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -53,25 +57,29 @@ def main() -> None:
     print("| side | useful tokens/s | share of bf16 peak | last losses (mean of 3) | loss of the model | peak GB |")
     print("|---|---|---|---|---|---|")
     sides = [side for side in SIDES if side != "llamafactory" or asked.llamafactory]
-    found: dict[str, list[float]] = {side: [] for side in sides}
+    found: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(asked.rounds):
             for side in sides:
-                row = run_side(asked, side, Path(scratch) / f"{side}-{number}")
-                found[side].append(row["tokens_per_second"])
+                row = run_side(asked, side, number, Path(scratch) / f"{side}-{number}")
+                found[side].append(row)
                 shown = [
                     side, f"{row['tokens_per_second']:.0f}", f"{row['share']:.1%}", f"{row['last']:.4f}",
                     f"{row['loss']:.4f}", f"{row['peak_gb']:.2f}",
                 ]  # fmt: skip
                 print("| " + " | ".join(shown) + " |", flush=True)
     for peer in sides[1:]:
-        print(f"ours to {peer}, best rounds: {max(found['ours']) / max(found[peer]):.2f}")
+        pairs = list(zip(found["ours"], found[peer], strict=True))
+        ratio = statistics.median(own["tokens_per_second"] / other["tokens_per_second"] for own, other in pairs)
+        apart = [own["loss"] - other["loss"] for own, other in pairs]
+        spread = f" (standard deviation {statistics.stdev(apart):.4f})" if len(apart) > 1 else ""
+        print(f"ours to {peer}, median of rounds: {ratio:.2f}; loss of the model {statistics.mean(apart):+.4f}{spread}")
 
 
-def run_side(asked: argparse.Namespace, side: str, folder: Path) -> dict[str, Any]:
+def run_side(asked: argparse.Namespace, side: str, seed: int, folder: Path) -> dict[str, Any]:
     folder.mkdir()
     command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--model", str(asked.model)]
-    command += ["--rows", str(asked.rows), "--training", asked.training]
+    command += ["--seed", str(seed), "--rows", str(asked.rows), "--training", asked.training]
     command += ["--checkpointing"] if asked.checkpointing else []
     command += ["--llamafactory", str(asked.llamafactory)] if asked.llamafactory else []
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -104,7 +112,7 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
             "batch_size": BATCH, "gradient_accumulation_steps": 1, "epochs": 1, "learning_rate": RATE[asked.training],
             "lr_scheduler_type": "linear", "lr_warmup_ratio": 0.0, "weight_decay": 0.0, "max_sequence_length": 1024,
             "training_type": asked.training, "lora_dropout": 0.0, "eval_strategy": "no", "checkpoint_strategy": "no",
-            "disable_gradient_checkpointing": not asked.checkpointing,
+            "disable_gradient_checkpointing": not asked.checkpointing, "seed": asked.seed,
         },
     )  # fmt: skip
     spec = TrainSpec(stage="sft", model=asked.model, train=data, hyperparameters=keys, general_text=False)
@@ -133,6 +141,7 @@ def trl(asked: argparse.Namespace) -> dict[str, Any]:
         output_dir=str(asked.folder / "trl"), per_device_train_batch_size=BATCH, learning_rate=RATE[asked.training],
         lr_scheduler_type="linear", num_train_epochs=1, max_length=1024, save_strategy="no", report_to="none",
         logging_steps=1, gradient_checkpointing=asked.checkpointing, use_cpu=True, disable_tqdm=True,
+        seed=asked.seed,
     )  # fmt: skip
     adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     SFTTrainer._send_telemetry = lambda self: None
@@ -166,7 +175,7 @@ def llamafactory(asked: argparse.Namespace) -> dict[str, Any]:
         "finetuning_type": asked.training, "per_device_train_batch_size": BATCH, "gradient_accumulation_steps": 1,
         "learning_rate": RATE[asked.training], "lr_scheduler_type": "linear", "num_train_epochs": 1, "bf16": True,
         "use_cpu": True, "logging_steps": 1, "save_strategy": "no", "report_to": "none", "overwrite_cache": True,
-        "disable_gradient_checkpointing": not asked.checkpointing,
+        "disable_gradient_checkpointing": not asked.checkpointing, "seed": asked.seed,
         **({"lora_rank": 16, "lora_alpha": 32, "lora_target": "all"} if asked.training == "lora" else {}),
     }  # fmt: skip
     (asked.folder / "train.yaml").write_text(json.dumps(settings))

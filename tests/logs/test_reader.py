@@ -16,6 +16,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from loglore.errors import InputError
+from loglore.logs.layouts import LAYOUTS
 from loglore.logs.reader import SCHEMA, expand, read_table, split_lines, table_of
 
 BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
@@ -264,6 +265,236 @@ LINES = [
         "03-17 16:13:38.811  1702  2395 E WindowManager: no window",
         ("android", "2000-03-17 16:13:38.811", "error", "WindowManager", "1702", "no window"),
     ),
+    (
+        "[    1.234567] usb 1-1: device descriptor read/64, error -71",
+        ("kernel", None, None, None, None, "usb 1-1: device descriptor read/64, error -71"),
+    ),
+    (
+        "[Sun Nov 22 20:08:58 2026] usb 1-1: device not accepting address",
+        ("kernel-dated", "2026-11-22 20:08:58", None, None, None, "usb 1-1: device not accepting address"),
+    ),
+    (
+        "Sun Nov 22 20:08:58 2026 us=172000 TLS handshake failed",
+        ("openvpn", "2026-11-22 20:08:58", None, None, None, "TLS handshake failed"),
+    ),
+    (
+        '[22/Nov/2026 20:08:58] "GET / HTTP/1.1" 500 145',
+        ("django-server", "2026-11-22 20:08:58", None, None, None, '"GET / HTTP/1.1" 500 145'),
+    ),
+    (
+        "2026.11.22 20:08:58.172000 [ 42 ] {a-1} <Error> MergeTree (shop.cart): no space left",
+        ("clickhouse", "2026-11-22 20:08:58.172", "error", "MergeTree", "42", "no space left"),
+    ),
+    (
+        "[2026-11-22T20:08:58,172][WARN ][o.e.c.r.a.DiskThreshold   ] [node-1] high disk watermark",
+        ("elasticsearch", "2026-11-22 20:08:58.172", "warning", "o.e.c.r.a.DiskThreshold", None, "high disk watermark"),
+    ),
+    (
+        "WARN  [GossipTasks:1] 2026-11-22 20:08:58,172 FailureDetector.java:278 - not marking nodes down",
+        ("cassandra", "2026-11-22 20:08:58.172", "warning", "FailureDetector.java", None, "not marking nodes down"),
+    ),
+    (
+        "2026-11-22 20:08:58.172 [http-nio-80-exec-1] ERROR c.e.shop.Cart - out of carts",
+        ("logback", "2026-11-22 20:08:58.172", "error", "c.e.shop.Cart", None, "out of carts"),
+    ),
+    (
+        "20:08:58.172 [main] ERROR c.e.shop.Cart - out of carts",
+        ("logback-clock", None, "error", "c.e.shop.Cart", None, "out of carts"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 INFO  [main] Cart - added",
+        ("log4j", "2026-11-22 20:08:58.172", "info", "Cart", None, "added"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 INFO [Timer Thread-1] o.a.nifi.Cart added",
+        ("log4j-class", "2026-11-22 20:08:58.172", "info", "o.a.nifi.Cart", None, "added"),
+    ),
+    (
+        "[2026-11-22 20:08:58,172] INFO [KafkaServer id=0] started (kafka.server.KafkaServer)",
+        (
+            "iso-level",
+            "2026-11-22 20:08:58.172",
+            "info",
+            None,
+            None,
+            "[KafkaServer id=0] started (kafka.server.KafkaServer)",
+        ),
+    ),
+    (
+        "2026-11-22 20:08:58,172 INFO  org.apache.flink.Runtime           [] - started",
+        ("flink", "2026-11-22 20:08:58.172", "info", "org.apache.flink.Runtime", None, "started"),
+    ),
+    (
+        "2026-11-22 20:08:58.172 WARN  (qtp-12) [   x:core] o.a.s.c.Core slow",
+        ("solr", "2026-11-22 20:08:58.172", "warning", "o.a.s.c.Core", None, "slow"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 WARN  [org.keycloak.events] (executor-thread-1) LOGIN_ERROR",
+        ("jboss", "2026-11-22 20:08:58.172", "warning", "org.keycloak.events", None, "LOGIN_ERROR"),
+    ),
+    (
+        "2026-11-22 20:08:58.172+0000 [id=33]\tSEVERE\th.model.Run#execute: failed",
+        ("jenkins", "2026-11-22 20:08:58.172", "error", "h.model.Run#execute", None, "failed"),
+    ),
+    (
+        "22-Nov-2026 20:08:58.172 SEVERE [main] org.apache.catalina.startup.Catalina.start failed",
+        ("tomcat", "2026-11-22 20:08:58.172", "error", "org.apache.catalina.startup.Catalina.start", None, "failed"),
+    ),
+    (
+        "[2026-11-22 20:08:58.172][7][critical][main] [source/server/server.cc:117] no listener",
+        ("envoy", "2026-11-22 20:08:58.172", "fatal", "main", "7", "no listener"),
+    ),
+    (
+        "[2026-11-22 20:08:58,172: ERROR/ForkPoolWorker-2] task raised",
+        ("celery", "2026-11-22 20:08:58.172", "error", "ForkPoolWorker-2", None, "task raised"),
+    ),
+    (
+        "E, [2026-11-22T20:08:58.172000 #1234] ERROR -- shop: failed",
+        ("ruby", "2026-11-22 20:08:58.172", "error", "shop", "1234", "failed"),
+    ),
+    (
+        "I, [2026-11-22T20:08:58.172000 #1234]  INFO -- : started",
+        ("ruby", "2026-11-22 20:08:58.172", "info", None, "1234", "started"),
+    ),
+    (
+        "2026-11-22T20:08:58.172Z pid=12 tid=a1b class=Mailer jid=9f ERROR: fail",
+        ("sidekiq", "2026-11-22 20:08:58.172", "error", "Mailer", "12", "fail"),
+    ),
+    (
+        '[2026-11-22T20:08:58.172000+00:00] production.ERROR: no cart {"id":1}',
+        ("monolog", "2026-11-22 20:08:58.172", "error", "production", None, 'no cart {"id":1}'),
+    ),
+    (
+        "[2026-11-22T20:08:58.172+0000] {taskinstance.py:1157} ERROR - task failed",
+        ("airflow", "2026-11-22 20:08:58.172", "error", "taskinstance.py", None, "task failed"),
+    ),
+    (
+        "2026-11-22 20:08:58.172 | ERROR    | shop.cart:add:12 - out of carts",
+        ("loguru", "2026-11-22 20:08:58.172", "error", "shop.cart", None, "out of carts"),
+    ),
+    (
+        "2026-11-22T20:08:58.172000Z  WARN shop::cart: nearly out of carts",
+        ("rust-tracing", "2026-11-22 20:08:58.172", "warning", "shop::cart", None, "nearly out of carts"),
+    ),
+    (
+        "[2026-11-22T20:08:58Z WARN  shop::cart] nearly out of carts",
+        ("rust-env", "2026-11-22 20:08:58", "warning", "shop::cart", None, "nearly out of carts"),
+    ),
+    (
+        "2026-11-22T20:08:58.172Z\terror\tads/push.go:42\tpush failed",
+        ("zap", "2026-11-22 20:08:58.172", "error", "ads/push.go", None, "push failed"),
+    ),
+    (
+        "2026-11-22T20:08:58.172Z\t8f1e5c2a-0000-4000-8000-000000000000\tERROR\ttimed out",
+        ("lambda", "2026-11-22 20:08:58.172", "error", None, None, "timed out"),
+    ),
+    (
+        "[ERROR]\t2026-11-22T20:08:58.172Z\t8f1e5c2a-0000-4000-8000-000000000000\ttimed out",
+        ("lambda-level-first", "2026-11-22 20:08:58.172", "error", None, None, "timed out"),
+    ),
+    (
+        "2026-11-22T20:08:58.1720000Z ##[error]Process completed with exit code 1.",
+        ("actions", "2026-11-22 20:08:58.172", "error", None, None, "Process completed with exit code 1."),
+    ),
+    (
+        "2026-11-22 20:08:58.172 +00:00 [WRN] slow request",
+        ("serilog", "2026-11-22 20:08:58.172", "warning", None, None, "slow request"),
+    ),
+    ("[20:08:58 FTL] host terminated", ("serilog-clock", None, "fatal", None, None, "host terminated")),
+    (
+        "2026-11-22 20:08:58 ERROR shop[3]: out of carts",
+        ("level-program", "2026-11-22 20:08:58", "error", "shop", "3", "out of carts"),
+    ),
+    (
+        "ERROR 2026-11-22 20:08:58,172 views 17 140 failed",
+        ("level-first", "2026-11-22 20:08:58.172", "error", "views", "17", "failed"),
+    ),
+    (
+        "2026-11-22T20:08:58.172Z [WARN]  agent.server: no leader",
+        ("python-brackets", "2026-11-22 20:08:58.172", "warning", "agent.server", None, "no leader"),
+    ),
+    (
+        '<34>1 2026-11-22T20:08:58.172Z web01 su 77 ID47 [a@1 k="x]\\"y"][b@1] \ufefffailed for lonvick',
+        ("syslog-5424", "2026-11-22 20:08:58.172", "fatal", "su", "77", "failed for lonvick"),
+    ),
+    (
+        "2026/11/22 20:08:58 cart.go:42: error: out of carts",
+        ("slash-file", "2026-11-22 20:08:58", "error", "cart.go", None, "error: out of carts"),
+    ),
+    (
+        "2026/11/22 20:08:58 [ERROR] out of carts",
+        ("slash-loud", "2026-11-22 20:08:58", "error", None, None, "out of carts"),
+    ),
+    (
+        "[20:08:58] [Server thread/WARN]: cannot keep up",
+        ("minecraft", None, "warning", "Server thread", None, "cannot keep up"),
+    ),
+    ("fail: Shop.Cart[0]", ("dotnet", None, "error", None, None, "Shop.Cart[0]")),
+    (
+        "[99] 22 Nov 20:08:58.172 * DB loaded",
+        ("redis-old", "2000-11-22 20:08:58.172", "info", None, "99", "DB loaded"),
+    ),
+    (
+        "261122 20:08:58 [Warning] table 'cart' was not closed",
+        ("mysql", "2026-11-22 20:08:58", "warning", None, None, "table 'cart' was not closed"),
+    ),
+    (
+        "type=AVC msg=audit(1795378138.172:42): denied { read }",
+        ("audit", "2026-11-22 20:08:58.172", None, "AVC", None, "denied { read }"),
+    ),
+    (
+        "[2026-11-22 20:08:58] [ERROR] [cart] out of carts",
+        ("bracketed", "2026-11-22 20:08:58", "error", "cart", None, "out of carts"),
+    ),
+    (
+        "api.log 2026-11-22 20:08:58.172 42 WARNING shop.api [req-1 a b] slow",
+        ("openstack", "2026-11-22 20:08:58.172", "warning", "shop.api", "42", "slow"),
+    ),
+    (
+        "2026-11-22 20:08:58, Info                  CBS    Loaded the servicing stack",
+        ("windows", "2026-11-22 20:08:58", "info", "CBS", None, "Loaded the servicing stack"),
+    ),
+    (
+        "2026-11-22 20:08:58,172 shop.cart ERROR out of carts",
+        ("python-name-first", "2026-11-22 20:08:58.172", "error", "shop.cart", None, "out of carts"),
+    ),
+    (
+        "2026-11-22T20:08:58.172000+00:00 app[web.1]: Listening on 5000",
+        ("heroku", "2026-11-22 20:08:58.172", None, "app[web.1]", None, "Listening on 5000"),
+    ),
+    (
+        "26/11/22 20:08:58 INFO storage.Cart: added",
+        ("slash-level", "2026-11-22 20:08:58", "info", "storage.Cart", None, "added"),
+    ),
+    ("2026/11/22 20:08:58 listening", ("slash", "2026-11-22 20:08:58", None, None, None, "listening")),
+    (
+        "Nov 22 20:08:58 web01 last message repeated 2 times",
+        ("syslog-bare", "2000-11-22 20:08:58", None, None, None, "last message repeated 2 times"),
+    ),
+    (
+        "[11.22 20:08:58] chrome.exe *64 - proxy.test:5070 open",
+        ("proxifier", "2000-11-22 20:08:58", None, "chrome.exe *64", None, "proxy.test:5070 open"),
+    ),
+    (
+        "20261122-20:8:58:172|Steps|30002312|counted 12",
+        ("health", "2026-11-22 20:08:58.172", None, "Steps", "30002312", "counted 12"),
+    ),
+    (
+        "261122 200858 148 INFO dfs.DataNode$Cart: received block",
+        ("hdfs", "2026-11-22 20:08:58", "info", "dfs.DataNode$Cart", "148", "received block"),
+    ),
+    (
+        "- 1795378138 2026.11.22 R02-M1 2026-11-22-20.08.58.172000 R02-M1 RAS KERNEL FATAL data storage interrupt",
+        ("bgl", "2026-11-22 20:08:58.172", "fatal", "KERNEL", None, "data storage interrupt"),
+    ),
+    (
+        "- 1795378138 2026.11.22 dn228 Nov 22 20:08:58 dn228/dn228 crond[2915]: session closed",
+        ("thunderbird", "2026-11-22 20:08:58", None, "crond", "2915", "session closed"),
+    ),
+    (
+        "134681 node-246 unix.hw state_change.unavailable 1795378138 1 Component State Change",
+        ("hpc", "2026-11-22 20:08:58", None, "unix.hw", None, "Component State Change"),
+    ),
     ("WARNING:root:disk is almost full", ("python-basic", None, "warning", "root", None, "disk is almost full")),
     ("INFO:     Uvicorn running", ("uvicorn", None, "info", None, None, "Uvicorn running")),
     ("error: kex: reset", (None, None, "error", None, None, "error: kex: reset")),
@@ -282,6 +513,10 @@ def test_headers(line: str, expected: tuple[str | None, ...]) -> None:
         pid,
         message,
     ]
+
+
+def test_every_layout_has_a_line_here() -> None:
+    assert {expected[0] for _, expected in LINES} - {None} == set(LAYOUTS)
 
 
 def test_mixed_layouts_keep_the_order_of_lines() -> None:

@@ -21,6 +21,12 @@ _PG_LEVEL = (
 )
 _NAME = r"(?P<component>[A-Za-z_][\w.$/-]*)"
 _LEVEL = "%{LOGLEVEL:level}"
+_LOUD = "(?P<level>TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL|PANIC)"
+_CLASS = r"(?P<component>[A-Za-z_][\w$]*(?:[.$/][\w$]+)*)"
+# A logger's name that cannot be taken for the message's first word: at least two dots, as Java's have.
+_QUALIFIED = r"(?P<component>[A-Za-z_]\w*(?:\.[\w$]+){2,})"
+_THREAD = r"\[[^\]]*\]"
+_SERILOG = "(?P<level>VRB|DBG|INF|WRN|ERR|FTL)"
 _PROG = r"(?P<component>[^\s:\[\]]+)(?:\[%{INT:pid}\])?"
 
 
@@ -66,6 +72,7 @@ _LISTED = (
         "HTTPDERROR_DATE",
     ),
     Layout("squid", r"%{SLASHTIMESTAMP:time}(?: kid[0-9]+)?\| ", "SLASHTIMESTAMP"),
+    Layout("tomcat", rf"%{{BINDTIMESTAMP:time}} {_LEVEL} {_THREAD} {_CLASS} ", "BINDTIMESTAMP"),
     Layout("bind", r"%{BINDTIMESTAMP:time} (?:(?P<component>[a-z-]+): )?(?:(?P<level>[a-z]+): )?", "BINDTIMESTAMP"),
     Layout(
         "bind-iso",
@@ -74,7 +81,61 @@ _LISTED = (
     ),
     Layout("audit", r"type=(?P<component>[A-Z_]+) msg=audit\(%{EPOCH:time}:[0-9]+\): ", "EPOCH"),
     Layout("mosquitto", r"%{EPOCH:time}: ", "EPOCH"),
+    Layout("kernel", r"\[ *[0-9]+\.[0-9]{6}\] "),
+    Layout("kernel-dated", r"\[%{HTTPDERROR_DATE:time}\] ", "HTTPDERROR_DATE"),
+    Layout("openvpn", r"%{HTTPDERROR_DATE:time} (?:us=[0-9]+ )?", "HTTPDERROR_DATE"),
+    Layout("django-server", r"\[%{DJANGOTIMESTAMP:time}\] ", "DJANGOTIMESTAMP"),
+    Layout(
+        "clickhouse",
+        r"%{DOTTEDTIMESTAMP:time} \[ %{INT:pid} \] \{[^}]*\} <(?P<level>[A-Z][a-z]+)> "
+        r"(?:(?P<component>[\w.-]+)(?: \([^)]*\))?: )?",
+        "DOTTEDTIMESTAMP",
+    ),
+    # Java, from its loggers' usual patterns.
+    Layout(
+        "elasticsearch",
+        rf"\[{_ISO}\]\[{_LEVEL} *\]\[{_CLASS} *\] (?:\[(?P<host>[\w.-]+)\] ?)?",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout("cassandra", rf"{_LOUD} +{_THREAD} {_ISO} {_NAME}:[0-9]+ - ", "TIMESTAMP_ISO8601"),
+    Layout("logback", rf"{_ISO} {_THREAD} {_LEVEL} +{_CLASS}(?: {_THREAD})? - ", "TIMESTAMP_ISO8601"),
+    Layout("logback-clock", rf"%{{TIME}} {_THREAD} {_LEVEL} +{_CLASS} - "),
+    Layout("log4j", rf"{_ISO} +{_LEVEL} +{_THREAD} {_CLASS} - ", "TIMESTAMP_ISO8601"),
+    Layout("log4j-class", rf"{_ISO} +{_LEVEL} +{_THREAD} {_QUALIFIED} ", "TIMESTAMP_ISO8601"),
+    Layout("flink", rf"{_ISO} {_LEVEL} +{_CLASS} +{_THREAD} - ", "TIMESTAMP_ISO8601"),
+    Layout("solr", rf"{_ISO} {_LEVEL} +\([^)]*\) {_THREAD} {_QUALIFIED} ", "TIMESTAMP_ISO8601"),
+    Layout("jboss", rf"{_ISO} {_LEVEL} +\[{_CLASS}\] \([^)]*\) ", "TIMESTAMP_ISO8601"),
+    Layout("jenkins", rf"{_ISO}\s+\[id=[0-9]+\]\s+{_LEVEL}\s+(?P<component>[\w.$#<>-]+): ", "TIMESTAMP_ISO8601"),
     # Frameworks, all on ISO timestamps.
+    Layout("envoy", rf"\[{_ISO}\]\[%{{INT:pid}}\]\[{_LEVEL}\]\[{_NAME}\] (?:\[[^\]]*\] )?", "TIMESTAMP_ISO8601"),
+    Layout("celery", rf"\[{_ISO}: {_LEVEL}/(?P<component>[\w-]+)\] ", "TIMESTAMP_ISO8601"),
+    Layout(
+        "ruby",
+        rf"[DIWEFA], \[{_ISO} #%{{INT:pid}}\] +(?:{_LOUD}|ANY) -- (?P<component>[^:\s]+)?: ",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout(
+        "sidekiq",
+        rf"{_ISO} pid=%{{INT:pid}} tid=\S+ (?:class=(?P<component>\S+) )?(?:jid=\S+ )?(?:elapsed=\S+ )?{_LEVEL}: ",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout(
+        "monolog",
+        rf"\[{_ISO}\] (?P<component>[\w-]+)\.(?P<level>DEBUG|INFO|NOTICE|WARNING|ERROR|CRITICAL|ALERT|EMERGENCY): ",
+        "TIMESTAMP_ISO8601",
+    ),
+    Layout("airflow", rf"\[{_ISO}\] \{{(?P<component>[\w./-]+):[0-9]+\}} {_LEVEL} - ", "TIMESTAMP_ISO8601"),
+    Layout("loguru", rf"{_ISO} \| {_LEVEL} +\| (?P<component>[\w.]+):[\w<>.]+:[0-9]+ - ", "TIMESTAMP_ISO8601"),
+    Layout("rust-tracing", rf"{_ISO} +{_LEVEL} +(?P<component>\w+(?:::\w+)+): ", "TIMESTAMP_ISO8601"),
+    Layout("rust-env", rf"\[{_ISO} +{_LEVEL} +(?P<component>[\w:.-]+)\] ", "TIMESTAMP_ISO8601"),
+    Layout("zap", rf"{_ISO}\t{_LEVEL}\t(?:(?P<component>[\w./-]+)(?::[0-9]+)?\t)?", "TIMESTAMP_ISO8601"),
+    Layout("lambda", rf"{_ISO}\t%{{UUID}}\t{_LEVEL}\t", "TIMESTAMP_ISO8601"),
+    Layout("lambda-level-first", rf"\[{_LEVEL}\]\t{_ISO}\t%{{UUID}}\t", "TIMESTAMP_ISO8601"),
+    Layout("actions", rf"{_ISO} ##\[(?P<level>error|warning|notice|debug)\]", "TIMESTAMP_ISO8601"),
+    Layout("serilog", rf"{_ISO} \[{_SERILOG}\] ", "TIMESTAMP_ISO8601"),
+    Layout("serilog-clock", rf"\[%{{TIME}} {_SERILOG}\] "),
+    Layout("level-program", rf"{_ISO} {_LEVEL} +{_NAME}\[%{{INT:pid}}\]: ", "TIMESTAMP_ISO8601"),
+    Layout("level-first", rf"{_LOUD} +{_ISO} (?:{_NAME} %{{INT:pid}} [0-9]+ )?", "TIMESTAMP_ISO8601"),
     Layout("gunicorn", rf"\[{_ISO}\] \[%{{INT:pid}}\] \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
     Layout("flask", rf"\[{_ISO}\] {_LEVEL} in {_NAME}: ", "TIMESTAMP_ISO8601"),
     Layout("bracketed", rf"\[{_ISO}\] \[{_LEVEL}\] (?:\[{_NAME}\] )?", "TIMESTAMP_ISO8601"),
@@ -95,16 +156,24 @@ _LISTED = (
         r"(?:spawned|exited|stopped|reaped|success|killing|spawnerr|gave up|waiting for .*|exit status .*): .*",
     ),
     Layout("python", rf"{_ISO} {_LEVEL} +(?:\[%{{INT:pid}}\] )?\[?{_NAME}\]?: ", "TIMESTAMP_ISO8601"),
-    Layout("python-brackets", rf"{_ISO} \[{_LEVEL}\] (?:\[?{_NAME}\]?: )?", "TIMESTAMP_ISO8601"),
+    Layout("python-brackets", rf"{_ISO} \[{_LEVEL}\] +(?:\[?{_NAME}\]?: )?", "TIMESTAMP_ISO8601"),
     Layout("python-name-first", rf"{_ISO} \[?{_NAME}\]? \[?{_LEVEL}\]?:? ", "TIMESTAMP_ISO8601"),
     Layout("container", rf"{_ISO} std(?:out|err) [FP] ", "TIMESTAMP_ISO8601"),
     Layout("heroku", rf"{_ISO} (?P<component>[a-z]+\[[\w.-]+\]): ", "TIMESTAMP_ISO8601"),
+    Layout(
+        "syslog-5424",
+        rf"<%{{INT:priority}}>1 {_ISO} (?P<host>\S+) (?P<component>\S+) (?:%{{INT:pid}}|\S+) \S+ "
+        r"(?:-|(?:\[(?:[^\]\\\"]|\"(?:[^\"\\]|\\.)*\")*\])+)(?: \ufeff?|$)",
+        "TIMESTAMP_ISO8601",
+    ),
     Layout("syslog-iso", rf"(?:<%{{INT:priority}}>(?:1 )?)?{_ISO} (?P<host>[\w.-]+) {_PROG}: ", "TIMESTAMP_ISO8601"),
     Layout(
         "iso-level", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "TIMESTAMP_ISO8601"
     ),
     Layout("iso", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?(?: - |:? +|$)", "TIMESTAMP_ISO8601"),
     Layout("slash-level", rf"%{{SLASHTIMESTAMP:time}} {_LEVEL} {_NAME}: ", "SLASHTIMESTAMP"),
+    Layout("slash-file", r"%{SLASHTIMESTAMP:time} (?P<component>[\w./-]+\.go):[0-9]+: ", "SLASHTIMESTAMP"),
+    Layout("slash-loud", rf"%{{SLASHTIMESTAMP:time}} \[?{_LOUD}\]?:? +", "SLASHTIMESTAMP"),
     Layout("slash", r"%{SLASHTIMESTAMP:time}:? ", "SLASHTIMESTAMP"),
     # syslog, with and without a host.
     Layout(
@@ -144,6 +213,8 @@ _LISTED = (
     Layout("epoch", r"\[?%{EPOCH:time}\]?:? +", "EPOCH"),
     # No time at all.
     Layout("python-basic", r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<component>[A-Za-z_][\w.]*):"),
+    Layout("minecraft", rf"\[%{{TIME}}\] \[(?P<component>[^\]/]*)/{_LOUD}\]: "),
+    Layout("dotnet", "(?P<level>trce|dbug|info|warn|fail|crit): ", message=r"[A-Za-z_][\w.]*\[[0-9]+\]"),
     Layout("uvicorn", r"(?P<level>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL): {2,}"),
 )
 LAYOUTS = {layout.name: layout for layout in _LISTED}

@@ -9,12 +9,12 @@ import polars as pl
 LEVELS = ("trace", "debug", "info", "warning", "error", "fatal")
 
 _WORDS = {
-    "trace": "trace trac finest finer v",
-    "debug": "debug debug1 debug2 debug3 debug4 debug5 debg dbg fine verbose d . -",
-    "info": "info information notice note log config status i *",
-    "warning": "warn warning w #",
-    "error": "error erro err severe failure e",
-    "fatal": "fatal crit critical alert emerg emergency panic dpanic f c",
+    "trace": "trace trac trce finest finer v vrb",
+    "debug": "debug debug1 debug2 debug3 debug4 debug5 debg dbg dbug fine verbose d . -",
+    "info": "info inf information notice note log config status i *",
+    "warning": "warn warning wrn w #",
+    "error": "error erro err severe failure fail e",
+    "fatal": "fatal ftl crit critical alert emerg emergency panic dpanic f c",
 }
 MEANING = {word: level for level, words in _WORDS.items() for word in words.split()}
 

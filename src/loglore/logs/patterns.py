@@ -77,6 +77,8 @@ PATTERNS: dict[str, str] = {
     "REDISTIMESTAMP": r"%{MONTHDAY} %{MONTH} (?:%{YEAR} )?%{TIME}",
     "HAPROXYDATE": r"%{MONTHDAY}/%{MONTH}/%{YEAR}:%{TIME}",
     "BINDTIMESTAMP": r"%{MONTHDAY}-%{MONTH}-%{YEAR} %{TIME}",
+    "DJANGOTIMESTAMP": r"%{MONTHDAY}/%{MONTH}/%{YEAR} %{TIME}",
+    "DOTTEDTIMESTAMP": r"%{YEAR}\.[0-9]{2}\.[0-9]{2} %{TIME}",
     "EPOCH": r"1[0-9]{9}(?:\.[0-9]+|[0-9]{3})?",
     "MONTHDAYTIMESTAMP": r"[01][0-9][-.][0-3][0-9] %{TIME}",
     "COMPACTTIMESTAMP": r"[0-9]{6} +(?:[0-9]{6}|%{TIME})",

@@ -20,7 +20,7 @@ DEEPEST = 16
 _TIME = (
     "@timestamp timestamp time ts datetime @t t.$date timeunixnano time_unix_nano asctime timestampmillis eventtime "
     "event_time requestreceivedtimestamp __realtime_timestamp date created instant.epochsecond timestamp.seconds "
-    "timestampseconds time_local time_iso8601 start_time observedtimeunixnano observed_timestamp receivetimestamp"
+    "timestampseconds time_local time_iso8601 start_time observedtimeunixnano observed_timestamp receivetimestamp t"
 )
 _LEVEL = (
     "level severity log.level levelname level_name loglevel log_level lvl severitytext severity_text @l levelno "

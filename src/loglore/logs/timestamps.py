@@ -20,6 +20,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "SLASHTIMESTAMP": (rf"^([0-9]{{2,4}})/([0-9]{{2}})/([0-9]{{2}}) {_CLOCK}", "YMDhmsf"),
     "SYSLOGTIMESTAMP": (rf"^([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) (?:([0-9]{{4}}) )?{_CLOCK}", "MDYhmsf"),
     "HTTPDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}{_ZONE}", "DMYhmsfz"),
+    "DJANGOTIMESTAMP": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}) {_CLOCK}", "DMYhmsf"),
+    "DOTTEDTIMESTAMP": (rf"^([0-9]{{4}})\.([0-9]{{2}})\.([0-9]{{2}}) {_CLOCK}", "YMDhmsf"),
     "HAPROXYDATE": (rf"^([0-9]{{1,2}})/([A-Z][a-z]{{2}})[a-z]*/([0-9]{{4}}):{_CLOCK}", "DMYhmsf"),
     "BINDTIMESTAMP": (rf"^([0-9]{{1,2}})-([A-Z][a-z]{{2}})[a-z]*-([0-9]{{4}}) {_CLOCK}", "DMYhmsf"),
     "HTTPDERROR_DATE": (rf"^[A-Z][a-z]+ ([A-Z][a-z]{{2}})[a-z]* +([0-9]{{1,2}}) {_CLOCK} ([0-9]{{4}})", "MDhmsfY"),
