@@ -524,6 +524,32 @@ def test_mixed_layouts_keep_the_order_of_lines() -> None:
     assert table_of(lines)["text"].to_list() == lines
 
 
+def test_lines_behind_the_name_of_a_container() -> None:
+    lines = [
+        "web-1    | 2026-11-22 20:08:58,172 ERROR shop.cart: out of carts",
+        "web-1    | Traceback (most recent call last):",
+        'db-1     | {"time":"2026-11-22T20:08:59Z","level":"warn","msg":"slow"}',
+        "[pod/web-5d9/app] 2026-11-22T20:09:00Z INFO started",
+        "name | a table of three columns | and no log",
+    ]
+    table = table_of(lines)
+    assert table["text"].to_list() == lines
+    found = table.select("level", "component", "message").rows()
+    assert found == [
+        ("error", "shop.cart", "out of carts"),
+        (None, None, lines[1]),
+        ("warning", "db-1", "slow"),
+        ("info", "web-5d9/app", "started"),
+        (None, None, lines[4]),
+    ]
+    assert table["host"].to_list() == ["web-1", None, "db-1", "web-5d9/app", None]
+    assert [str(time) for time in table["time"].drop_nulls()] == [
+        "2026-11-22 20:08:58.172000",
+        "2026-11-22 20:08:59",
+        "2026-11-22 20:09:00",
+    ]
+
+
 def test_a_missing_year_comes_from_the_other_lines(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text("Dec 31 23:59:58 web sshd[1]: a\nJan  1 00:00:03 web sshd[1]: b\n")
     (tmp_path / "b.log").write_text("2026-01-01 00:00:05 INFO started\n")
@@ -576,6 +602,7 @@ def test_a_first_line_that_continues_nothing() -> None:
 
 
 def test_hostile_lines_are_read_in_linear_time() -> None:
-    for letter in ("a", "(", "1", " ", "[", ":"):
+    for letter in ("a", "(", "1", " ", "[", ":", "a | "):
         table = table_of([letter * 1_000_000, "2026-11-22 10:00:00 INFO a: " + letter * 1_000_000])
-        assert table["text"].str.len_chars().to_list() == [1_000_000, 1_000_028]
+        length = len(letter) * 1_000_000
+        assert table["text"].str.len_chars().to_list() == [length, length + 28]

@@ -19,6 +19,8 @@ FEW_LINES = 300
 LONGEST_HEADER = 500
 FIELDS = ("time", "host", "pid", "level", "priority", "component", "lead", "message")
 COLUMNS = ("row", "text", "message", "time", "yearless", "level", "component", "host", "pid", "layout", "fields")
+# What `docker compose logs` and `kubectl logs --prefix` put before every line.
+_CONTAINER = r"^(?P<prefix>(?:(?P<name>[A-Za-z0-9][\w.-]*) +\| |\[pod/(?P<pod>[\w./-]+)\] ))"
 _NO_FIELDS = pl.lit(None, dtype=pl.String).alias("fields")
 _NO_TIME = (pl.lit(None, dtype=pl.Datetime("us")).alias("time"), pl.lit(value=False).alias("yearless"))
 
@@ -47,6 +49,16 @@ def parse(text: pl.Series, layouts: Sequence[str] | None = None) -> pl.DataFrame
         header found; then `message` is the text), `fields` (see `structured`).
     """
     frame = pl.DataFrame({"text": text}).with_row_index("row")
+    named = frame.filter(pl.col("text").str.contains(_CONTAINER))
+    if named.is_empty():
+        return _parse(frame, layouts).sort("row").drop("row")
+    behind = _behind_names(named)
+    rest = frame.join(behind.select("row"), on="row", how="anti", maintain_order="left")
+    return pl.concat([behind, _parse(rest, layouts)]).sort("row").drop("row")
+
+
+def _parse(frame: pl.DataFrame, layouts: Sequence[str] | None = None) -> pl.DataFrame:
+    """As `parse`, of `row` and `text`, in any order; a container's name counts as text."""
     sample = frame.gather_every(sample_step(frame.height)) if layouts is None else frame.clear()
     parts = []
     likely = frame.select(found=structured.candidates(pl.col("text")))["found"]
@@ -64,7 +76,7 @@ def parse(text: pl.Series, layouts: Sequence[str] | None = None) -> pl.DataFrame
     lines = [_fields(assigned.filter(pl.col("layout") == name), name) for name in layouts]
     lines.append(_plain(assigned.filter(pl.col("layout").is_null())))
     parts.append(_payloads(pl.concat(lines)))
-    return pl.concat(parts).sort("row").drop("row")
+    return pl.concat(parts)
 
 
 def present(frame: pl.DataFrame) -> list[str]:
@@ -98,6 +110,23 @@ def _wrapped(records: pl.DataFrame) -> pl.DataFrame:
     fields = pl.coalesce(joined, "fields_inner", "fields").alias("fields")
     both = both.with_columns(*own, fields, message=pl.col("message_inner")).select(COLUMNS)
     return pl.concat([records.filter(pl.col("layout") != "docker"), both])
+
+
+def _behind_names(named: pl.DataFrame) -> pl.DataFrame:
+    """Those of the lines that have a header, or are a record, behind the name of a container: that is their host."""
+    groups = named["text"].str.extract_groups(_CONTAINER).struct.unnest()
+    rest = named.with_columns(pl.col("text").str.strip_prefix(groups["prefix"]))
+    names = named.with_columns(name=groups["name"].fill_null(groups["pod"]))
+    found = _parse(rest).drop("text").join(names, on="row", maintain_order="left")
+    return (
+        found.filter(pl.col("layout").is_not_null())
+        .with_columns(
+            layout=pl.lit("container-name"),
+            host=pl.coalesce("host", "name"),
+            component=pl.coalesce("component", "name"),
+        )
+        .select(COLUMNS)
+    )
 
 
 def _payloads(lines: pl.DataFrame) -> pl.DataFrame:
