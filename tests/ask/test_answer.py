@@ -55,6 +55,17 @@ def test_claims_are_checked_and_point_into_the_answer(scripted: ScriptedServer, 
     assert any("2" in text and verdict == "supported" for text, verdict in found.items())
 
 
+def test_an_answer_that_goes_in_circles_counts_once(scripted: ScriptedServer, log: Path) -> None:
+    said = 'Line 2 says "No space left on device", and that is the reason for what was seen after it. '
+    scripted.answer = said * 300
+    talk = conversation(scripted, log)
+    answer = talk.ask("What failed?")
+    assert (answer.text, answer.reply.finish_reason) == (said, "repeats")
+    assert [claim.verdict for claim in answer.claims if claim.kind == "quote"] == ["supported"]
+    assert not talk.ask("When?").renewed
+    assert sent(scripted)[1]["content"] == said
+
+
 def test_follow_ups_go_on_and_show_the_log_once(scripted: ScriptedServer, log: Path) -> None:
     talk = conversation(scripted, log)
     first = talk.ask("What failed?")

@@ -27,6 +27,20 @@ def test_streams_text_and_counts(scripted: ScriptedServer) -> None:
     assert "return_progress" not in sent
 
 
+def test_an_answer_that_goes_in_circles_is_ended(scripted: ScriptedServer) -> None:
+    round_ = "The disk of node 3 is full, and nothing more can be written to it until something is deleted. "
+    scripted.answer = "It is this. " + round_ * 400 + "Never sent."
+    endpoint, heard = Endpoint(scripted.url), list[str]()
+    question = [{"role": "user", "content": "what?"}]
+    reply = endpoint.chat(question, max_tokens=9, on_text=heard.append, end_circles=True)
+    assert reply.text == "It is this. " + round_
+    assert reply.finish_reason == "repeats"
+    assert len("".join(heard)) < len(round_) * 5
+    assert reply.completion_tokens == len(heard)
+    assert reply.prompt_tokens >= 3
+    assert endpoint.chat(question, max_tokens=9).text == scripted.answer
+
+
 def test_the_key_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLORE_ENDPOINT_KEY", "of-the-environment")
     Endpoint(scripted.url).chat(QUESTION, max_tokens=7)

@@ -90,7 +90,8 @@ class Record:
         if name == "text":
             self._pieces.append(fields["text"])
         elif name == "answer":
-            self._answer, self._state = fields, "answered"
+            # What is kept is the answer, which ends before what was streamed of one that went in circles.
+            self._answer, self._state, self._pieces = fields, "answered", [fields["answer"]]
 
     def failed(self, fault: Exception) -> None:
         """The answer broke off."""

@@ -121,7 +121,9 @@ class Conversation:
         chosen, messages, renewed = self._draft(question, windows)
         if renewed:
             on_evidence(chosen)
-        reply = self._endpoint.chat(messages, max_tokens=self._max_tokens, on_text=on_text, on_reading=on_reading)
+        reply = self._endpoint.chat(
+            messages, max_tokens=self._max_tokens, on_text=on_text, on_reading=on_reading, end_circles=True
+        )
         # Only now, so that a question that failed or was interrupted can be put again.
         self.evidence = chosen
         self._messages = [*messages, {"role": "assistant", "content": reply.text}]

@@ -26,6 +26,7 @@ PLAIN_MARKS = {"supported": "+", "contradicted": "x", "unverifiable": "?"}
 LEVELS = ("fatal", "error", "warning", "notice", "info", "debug", "trace")
 # Green, red and grey, as ANSI knows them.
 COLOURS = {"supported": "32", "contradicted": "31", "unverifiable": "90"}
+CUT = {"length": " (cut at the length limit)", "repeats": " (ended and cut: it went in circles)"}
 CITED_LINES = 3
 CITED_CHARACTERS = 160
 DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -109,7 +110,7 @@ def markdown(question: str, answer: str, checked: Sequence[str]) -> str:
 def speed(answer: "Answer") -> str:
     """Tokens and times, in one line."""
     reply = answer.reply
-    cut = " (cut at the length limit)" if reply.finish_reason == "length" else ""
+    cut = CUT.get(reply.finish_reason, "")
     return (
         f"{reply.completion_tokens:,} tokens{cut}, {reply.tokens_per_second:.0f} tokens/s, first after "
         f"{reply.first_token_s:.1f} s; prompt {reply.prompt_tokens:,} tokens, {reply.cached_tokens:,} of them cached"

@@ -39,8 +39,10 @@ def table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = Table(*columns, box=None)
     for row in rows:
-        shown.add_row(*(str(row[column]) if row[column] is not None else "" for column in columns))
+        # `Text`, because a cell with `[n<*>]` in it is no markup.
+        shown.add_row(*(Text(str(row[column])) if row[column] is not None else "" for column in columns))
     Console().print(shown)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from loglore import settings
+from loglore.endpoint import repeats
 from loglore.endpoint.redaction import Redactor
 from loglore.errors import InputError, JobError
 
@@ -43,7 +44,11 @@ class Served:
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer. Times in seconds from sending the request; `cached_tokens` of the prompt were not read again."""
+    """One answer. Times in seconds from sending the request; `cached_tokens` of the prompt were not read again.
+
+    `finish_reason` is the server's (`stop`, `length`), or `repeats` where the answer was ended because it went in
+    circles.
+    """
 
     text: str
     finish_reason: str
@@ -152,6 +157,7 @@ class Endpoint:
         temperature: float = 0.0,
         seed: int = 0,
         stop: Sequence[str] = (),
+        end_circles: bool = False,
     ) -> Reply:
         """Ask and stream the answer; leaving through an exception (Ctrl-C) closes the stream, which stops the server.
 
@@ -163,6 +169,9 @@ class Endpoint:
             temperature: 0 is greedy.
             seed: for sampling above temperature 0.
             stop: texts that end the answer.
+            end_circles: end an answer that says the same again and again (see `repeats`), and cut it to its first
+                round; what came before was given to `on_text`. Without the server's last word on usage, tokens of the
+                prompt are those it told while reading, or estimated, and those of the answer its pieces.
 
         Raises:
             InputError: the server refused the request (context exceeded, unknown model, wrong key).
@@ -185,9 +194,13 @@ class Endpoint:
             with stream:
                 for chunk in stream:
                     collected.add(chunk)
+                    if end_circles and collected.goes_in_circles():
+                        break
         if shown is not None:
             shown.end()
         reply = collected.reply(self.url)
+        if reply.finish_reason == repeats.REASON and not reply.prompt_tokens:
+            reply = replace(reply, prompt_tokens=sum(estimate(each["content"]) for each in self.leaving(messages)))
         return reply if self._redactor is None else replace(reply, text=self._redactor.restore(reply.text))
 
     @property
@@ -204,7 +217,7 @@ class Endpoint:
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`: counted by a llama.cpp server, else estimated on the high side from its bytes."""
         if self._counts_here or not self.served.is_llama_cpp:
-            return math.ceil(len(text.encode("utf-8")) / BYTES_PER_TOKEN)
+            return estimate(text)
         leaving = text if self._redactor is None else self._redactor.redact(text)
         with _plain_errors(self.url):
             found: Any = self._client.post(
@@ -215,6 +228,11 @@ class Endpoint:
     @cached_property
     def _root(self) -> str:
         return self.url.removesuffix("/v1")
+
+
+def estimate(text: str) -> int:
+    """Tokens of a text, on the high side, from its bytes."""
+    return math.ceil(len(text.encode("utf-8")) / BYTES_PER_TOKEN)
 
 
 class _Collected:
@@ -228,12 +246,15 @@ class _Collected:
         self._last = 0.0
         self._finish: str | None = None
         self._usage: dict[str, Any] = {}
+        self._told = {"processed": 0, "total": 0, "cache": 0}
+        self._kept: int | None = None
 
     def add(self, chunk: Any) -> None:
         now = time.monotonic() - self._start
         if chunk.usage:
             self._usage = chunk.usage.model_dump()
         if progress := (chunk.model_extra or {}).get("prompt_progress"):
+            self._told |= progress
             self._on_reading(progress["processed"], progress["total"])
         for choice in chunk.choices:
             self._finish = choice.finish_reason or self._finish
@@ -243,7 +264,23 @@ class _Collected:
                 self._parts.append(text)
                 self._on_text(text)
 
+    def goes_in_circles(self) -> bool:
+        """Whether the answer does so far; looked at where a piece ends a sentence or a line."""
+        if self._parts and self._parts[-1].rstrip(" ").endswith((".", "\n", "!", "?", ":", "。")):
+            self._kept = repeats.first_round("".join(self._parts))
+        return self._kept is not None
+
     def reply(self, url: str) -> Reply:
+        if self._kept is not None:
+            return Reply(
+                text="".join(self._parts)[: self._kept],
+                finish_reason=repeats.REASON,
+                prompt_tokens=self._told["total"],
+                cached_tokens=self._told["cache"],
+                completion_tokens=len(self._parts),
+                first_token_s=self._first or self._last,
+                seconds=self._last,
+            )
         if self._finish is None:
             raise JobError(f"{url}: the answer broke off after {len(self._parts)} pieces; the server may have stopped")
         details = self._usage.get("prompt_tokens_details") or {}

@@ -55,7 +55,8 @@ def _finished(turn: Turn) -> None:
     st.caption(markup.left_out(answer["evidence"]) + ("" if answer["renewed"] else " " + say("chat.same_evidence")))
     with st.expander(say("chat.saw")):
         st.code(markup.clean(answer["evidence"]["text"]), language=None, height=320)
-    cut = say("chat.cut") if answer["finish_reason"] == "length" else ""
+    ends = {"length": "chat.cut", "repeats": "chat.circles"}
+    cut = say(ends[answer["finish_reason"]]) if answer["finish_reason"] in ends else ""
     told = say(
         "chat.speed", model=markup.clean(turn["model"]), tokens=f"{answer['completion_tokens']:,}", cut=cut,
         speed=f"{answer['tokens_per_second']:.0f}", first=f"{answer['first_token_s']:.1f}",
