@@ -1,14 +1,15 @@
 """Answers that go in circles: small models decoded greedily say the same paragraph until the length limit.
 
 Each round costs seconds on a CPU and tells nothing, so an answer is ended where its third round ends and cut back to
-its first. The numbers of a list may count on meanwhile. Servers have penalties against it, but those change what is
-said before, too, and not every endpoint offers one.
+its first. The numbers of a list may count on meanwhile; such a list is given more rounds, because small models fill
+the three points that their training answers had with the same sentence and then go on. Servers have penalties against
+it, but those change what is said before, too, and not every endpoint offers one.
 """
 
 import re
 
 REASON = "repeats"  # the finish reason of such an answer
-ROUNDS = 3
+ROUNDS, ROUNDS_OF_ITEMS = 3, 5
 # Characters of a round; and of all rounds together, so that a short phrase that is rightly said thrice ends nothing.
 SHORTEST, LONGEST = 24, 1200
 ALTOGETHER = 240
@@ -27,7 +28,8 @@ def first_round(text: str) -> int | None:
     plain = _ITEM.sub(lambda found: re.sub(r"\d", "#", found[0]), text)
     end = len(plain)
     for length in range(SHORTEST, min(LONGEST, end // ROUNDS) + 1):
-        rounds = max(ROUNDS, -(-ALTOGETHER // length))
+        least = ROUNDS if plain[-length:] == text[-length:] else ROUNDS_OF_ITEMS
+        rounds = max(least, -(-ALTOGETHER // length))
         if rounds * length <= end and _goes_round(plain, length, rounds):
             start = end - rounds * length
             while start and plain[start - 1] == plain[start - 1 + length]:
