@@ -79,6 +79,7 @@ def small_cluster(hidden: Path) -> Iterator[SmallCluster]:
     # Ray Jobs start `python`: the one that runs this test.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no credentials are found at once
     head = {
         "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
         "dashboard_host": "127.0.0.1", "dashboard_port": port,

@@ -255,7 +255,7 @@ def drivers(run_folder: Path) -> list[psutil.Process]:
 
 
 def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start(
-    cluster: SmallCluster, tmp_path: Path, tiny_model: Path
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if (place := cluster.hidden) is None:
         pytest.skip("mounting is not permitted here")
@@ -265,6 +265,11 @@ def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start
         OnRay(cluster.url)("train", asked, RunFolder(run, asked.model_dump(mode="json")))
     with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
         check.check(cluster.url, place, None, None, None)
+    # A bucket that leads nowhere from there: nodes have no credentials.
+    with monkeypatch.context() as patch:
+        patch.setenv("LOGLORE_CLUSTER_STORAGE", f"s3://{s3_bucket}/runs")
+        with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/runs/\w+: .*credentials"):
+            OnRay(cluster.url)("train", asked, RunFolder(tmp_path / "run", asked.model_dump(mode="json")))
     # The run folder is seen by all, the model is not.
     shutil.copytree(tiny_model, place / "model")
     asked = asked.model_copy(update={"model": place / "model"})
