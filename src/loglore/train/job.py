@@ -175,7 +175,7 @@ def _train(
             f"stopped by SIGTERM after step {loop.state.global_step} of {task.steps}, with a checkpoint; the same "
             "command goes on from there"
         )
-    model = task.trained(loop, spec.model, requested, world)
+    model = task.trained(loop, spec.model, requested, world, spec.trust)
     loop.recorder.watch.end()
     best = (context.path / "best").exists()
     if best and world.leads:
