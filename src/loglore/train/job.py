@@ -179,7 +179,7 @@ def _train(
     loop.recorder.watch.end()
     best = (context.path / "best").exists()
     if best and world.leads:
-        saving.restore_best(model, context.path / "best")
+        saving.restore_best(model, context.path / "best", spec.trust)
     model.eval()
     if not world.leads:
         return model, {}
