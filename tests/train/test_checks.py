@@ -67,6 +67,39 @@ def test_code_of_a_model_is_refused_unless_asked_for(tmp_path: Path, copy: Path)
     assert_refused_in_one_line(tmp_path, copy, "model type 'homemade' needs the Python code that comes with it")
 
 
+HOMEMADE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class HomemadeConfig(LlamaConfig):
+    model_type = "homemade"
+
+class Homemade(LlamaForCausalLM):
+    config_class = HomemadeConfig
+"""
+
+
+@pytest.mark.parametrize("training_type", ["full", "lora"])
+def test_model_with_code_trains_when_it_is_trusted(tmp_path: Path, copy: Path, training_type: str) -> None:
+    (copy / "modeling_homemade.py").write_text(HOMEMADE)
+    config = json.loads((copy / "config.json").read_text())
+    names = {"AutoConfig": "HomemadeConfig", "AutoModelForCausalLM": "Homemade"}
+    config |= {"model_type": "homemade", "auto_map": {key: f"modeling_homemade.{name}" for key, name in names.items()}}
+    (copy / "config.json").write_text(json.dumps(config))
+    keys, rows = tmp_path / "h.json", tmp_path / "rows.jsonl"
+    best = {"save_best_checkpoint": True, "eval_strategy": "epoch"}
+    keys.write_text(json.dumps({**BASE, **best, "training_type": training_type}))
+    files.write_jsonl(rows, [{"text": text} for text in TEXTS])
+    spec = TrainSpec(
+        stage="cpt", model=copy, train=rows, validation=rows, hyperparameters=keys, general_text=False,
+        trust_remote_code=True,
+    )  # fmt: skip
+    run(spec, RunFolder(tmp_path / "run", {}))
+    trained = load_model(tmp_path / "run" / "model", trust=Trust(remote_code=True))
+    assert type(trained).__name__ == "Homemade"
+    with pytest.raises(InputError, match="needs the Python code that comes with it"):
+        load_model(tmp_path / "run" / "model")
+
+
 def test_tokenizer_without_chat_template(tmp_path: Path, copy: Path) -> None:
     build_tokenizer(copy, chat_template=CHATML)
     for name in ("chat_template.jinja", "tokenizer_config.json"):

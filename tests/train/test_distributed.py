@@ -1,4 +1,7 @@
-"""Two gloo processes train as one does: the same losses at equal global batch, under DDP and FSDP2; stop and go on."""
+"""Two gloo processes train as one does: the same losses at equal global batch, under DDP and FSDP2; stop and go on.
+
+All stages, in fp32 and in bf16, whose masters and rounding are the same in one process and in shards.
+"""
 
 import json
 import os
@@ -10,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from support_tiny import TEXTS
 
 from loglore.errors import InputError, JobError
@@ -26,14 +28,21 @@ BASE = {
     "lr_warmup_ratio": 0.0, "eval_strategy": "epoch", "lora_dropout": 0.0, "max_grad_norm": 0.5,
 }  # fmt: skip
 
-CASES = {
-    "ddp": {"distributed_backend": "ddp"},
-    "ddp-bf16-lora": {"distributed_backend": "ddp", "mixed_precision": "bf16", "training_type": "lora"},
-    "fsdp": {"distributed_backend": "fsdp"},
-    # Long enough to be told to stop in the middle.
-    "fsdp-long": {"distributed_backend": "fsdp", "epochs": 12, "learning_rate": 1e-3},
-    "fsdp-bf16-lora": {"distributed_backend": "fsdp", "mixed_precision": "bf16", "training_type": "lora"},
+BF16 = {"mixed_precision": "bf16"}
+LORA = {"training_type": "lora"}
+FSDP = {"distributed_backend": "fsdp"}
+# Compared with one process; under DDP the same in `ddp-NAME`.
+CASES: dict[str, dict[str, object]] = {"plain": {}, "bf16": BF16, "bf16-lora": {**BF16, **LORA}}
+PREFERENCES: dict[str, dict[str, object]] = {
+    "sigmoid": {"pref_loss": "sigmoid", "pref_ftx": 0.3},
+    "hinge-bf16-lora": {"pref_loss": "hinge", **BF16, **LORA},
+    "ipo": {"pref_loss": "ipo", **LORA},
+    "orpo": {"pref_loss": "orpo"},
+    "simpo": {"pref_loss": "simpo", **LORA},
 }
+DDP = ["plain", "bf16-lora", "sigmoid"]
+# Long enough to be told to stop in the middle.
+LONG = {**FSDP, **BF16, "epochs": 6, "learning_rate": 1e-3}
 
 # Runs every case in the same two processes: starting processes costs more than training the tiny model.
 WORKER = """
@@ -41,22 +50,24 @@ import json, sys
 from pathlib import Path
 import torch
 from torch.distributed.tensor import DTensor
+from transformers import Trainer
 from loglore.runs.folder import RunFolder
-from loglore.train import distributed, job
+from loglore.train import job
 from loglore.train.world import Follower, join
 
 seen = {}
-train = distributed.DistributedTrainer.train
+train = Trainer.train
 
 def looked_at(self, *args, **kwargs):
-    weights = list(self.model.parameters())
+    models = [self.model, getattr(self, "ref_model", None)]
+    weights = [weight for model in models if model is not None for weight in model.parameters()]
     seen["dtensors"] = sum(isinstance(weight, DTensor) for weight in weights)
     seen["weights"] = len(weights)
     result = train(self, *args, **kwargs)
     seen["wrapped"] = type(self.model_wrapped).__name__
     return result
 
-distributed.DistributedTrainer.train = looked_at
+Trainer.train = looked_at
 folder = Path(sys.argv[1])
 world = join(False)
 for name, spec in json.loads(sys.argv[2]).items():
@@ -77,12 +88,28 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    rows = [
+        {
+            "conversations": [{"from": "human", "value": f"{number}. What is this?\n{text[:80]}"}],
+            "chosen": {"from": "gpt", "value": f"Line {number}: the disk is full."},
+            "rejected": {"from": "gpt", "value": f"I do not know {number * 7}"},
+        }
+        for number, text in enumerate(TEXTS[:8])
+    ]
+    files.write_jsonl(path, rows)
+    return path
+
+
 def spec(folder: Path, model: Path, rows: Path, **changed: object) -> TrainSpec:
     processes = changed.pop("processes", 1)
     path = folder / f"h-{len(list(folder.glob('h-*')))}.json"
     path.write_text(json.dumps({**BASE, **changed}))
+    stage = "dpo" if "pref_loss" in changed else "cpt"
     return TrainSpec(
-        stage="cpt", model=model, train=rows, validation=rows, hyperparameters=path, general_text=False,
+        stage=stage, model=model, train=rows, validation=rows, hyperparameters=path, general_text=False,
         processes=processes,
     )  # fmt: skip
 
@@ -92,10 +119,14 @@ def metrics(folder: Path, key: str = "loss") -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows: Path) -> Path:
-    """`one/CASE`: one process, twice the accumulation; `two/CASE`: two processes."""
+def both(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows: Path, pairs: Path) -> Path:
+    """`one/CASE`: one process, twice the accumulation; `two/BACKEND-CASE`: two processes."""
     folder = tmp_path_factory.mktemp("both")
-    asked = {name: spec(folder, tiny_model, rows, **case) for name, case in CASES.items()}
+    data = dict.fromkeys(CASES, rows) | dict.fromkeys(PREFERENCES, pairs)
+    all_cases = CASES | {name: {**case, "epochs": 1, "eval_strategy": "no"} for name, case in PREFERENCES.items()}
+    asked = {f"ddp-{name}": spec(folder, tiny_model, data[name], **all_cases[name]) for name in DDP}
+    asked |= {f"fsdp-{name}": spec(folder, tiny_model, data[name], **FSDP, **all_cases[name]) for name in all_cases}
+    asked["fsdp-long"] = spec(folder, tiny_model, rows, **LONG)
     script = folder / "worker.py"
     script.write_text(WORKER)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -105,53 +136,59 @@ def both(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows: Path)
         check=True,
         timeout=280,
     )
-    for name in ("ddp", "ddp-bf16-lora"):
-        one = spec(folder, tiny_model, rows, gradient_accumulation_steps=4, **CASES[name])
+    for name, case in all_cases.items():
+        one = spec(folder, tiny_model, data[name], gradient_accumulation_steps=4, **case)
         run(one, RunFolder(folder / "one" / name, {}))
     return folder
 
 
-@pytest.mark.parametrize(("two", "one", "close"), [
-    ("ddp", "ddp", 1e-5), ("fsdp", "ddp", 1e-5),
-    # bf16 rounds products of other shapes otherwise; FSDP's shards are fp32 masters of other gradients' sums.
-    ("ddp-bf16-lora", "ddp-bf16-lora", 5e-3), ("fsdp-bf16-lora", "ddp-bf16-lora", 2e-2),
-])  # fmt: skip
-def test_two_processes_have_the_losses_of_one(both: Path, two: str, one: str, close: float) -> None:
+TWO = [f"ddp-{name}" for name in DDP] + [f"fsdp-{name}" for name in [*CASES, *PREFERENCES]]
+
+
+@pytest.mark.parametrize("two", TWO)
+def test_two_processes_have_the_losses_of_one(both: Path, two: str) -> None:
+    one = two.partition("-")[2]
+    # In another order of sums a weight in many thousands is rounded to its other neighbour in bf16.
+    close = 5e-4 if "bf16" in two else 1e-5
     for key in ("loss", "eval_loss", "grad_norm"):
         expected = metrics(both / "one" / one, key)
         found = metrics(both / "two" / two, key)
-        tolerance = close * (20 if key == "grad_norm" and close > 1e-4 else 1)
-        assert found == pytest.approx(expected, abs=tolerance), key
+        tolerance = close * (20 if key == "grad_norm" else 1)
+        assert found == pytest.approx(expected, abs=tolerance, rel=1e-5), key
+    assert len(metrics(both / "one" / one)) >= 2
     assert metrics(both / "two" / two, "tokens") == metrics(both / "one" / one, "tokens")
 
 
-def test_fsdp_divides_the_weights_and_ddp_does_not(both: Path) -> None:
-    for name in ("fsdp", "fsdp-bf16-lora"):
-        seen = files.read_json(both / "two" / name / "seen.json")
-        assert seen["dtensors"] == seen["weights"] > 0
-        (share,) = [
-            row for row in files.read_jsonl_log(both / "two" / name / "events.jsonl") if row["event"] == "sharded"
-        ]
-        assert 0.45 < share["here"] / share["parameters"] < 0.55
-    seen = files.read_json(both / "two" / "ddp" / "seen.json")
-    assert seen["dtensors"] == 0 and seen["wrapped"] == "DistributedDataParallel"
+@pytest.mark.parametrize("two", TWO)
+def test_fsdp_divides_the_weights_and_ddp_does_not(both: Path, two: str) -> None:
+    seen = files.read_json(both / "two" / two / "seen.json")
+    if two.startswith("ddp"):
+        assert seen["dtensors"] == 0
+        if "bf16-lora" not in two:
+            assert seen["wrapped"] == "DistributedDataParallel"
+        return
+    assert seen["dtensors"] == seen["weights"] > 0
+    events = files.read_jsonl_log(both / "two" / two / "events.jsonl")
+    (share,) = [row for row in events if row["event"] == "sharded"]
+    assert 0.45 < share["here"] / share["parameters"] < 0.55
 
 
-def test_saved_models_are_whole_and_equal(both: Path) -> None:
-    one = load_model(both / "one" / "ddp" / "model").state_dict()
-    for name in ("ddp", "fsdp"):
-        two = load_model(both / "two" / name / "model").state_dict()
-        assert two.keys() == one.keys()
-        # Rounded to bf16 from weights that differ in the last bits of fp32.
-        assert all(torch.allclose(two[key], one[key], rtol=1e-2, atol=1e-3) for key in one)
-    for name in ("ddp-bf16-lora", "fsdp-bf16-lora"):
-        assert files.read_json(both / "two" / name / "seen.json")["result"]["parity"]["passed"]
+@pytest.mark.parametrize("two", TWO)
+def test_saved_models_are_whole_and_equal(both: Path, two: str) -> None:
+    one = load_model(both / "one" / two.partition("-")[2] / "model").state_dict()
+    found = load_model(both / "two" / two / "model").state_dict()
+    assert found.keys() == one.keys()
+    # Rounded to bf16 from weights that differ in the last bits of fp32: by the same noise, so few go another way.
+    equal = sum(int((found[name] == weight).sum()) for name, weight in one.items())
+    assert equal > 0.9 * sum(weight.numel() for weight in one.values())
+    if "lora" in two:
+        assert files.read_json(both / "two" / two / "seen.json")["result"]["parity"]["passed"]
 
 
 def test_told_to_stop_it_saves_and_goes_on_to_the_same_losses(
     tmp_path: Path, both: Path, tiny_model: Path, rows: Path
 ) -> None:
-    asked = spec(tmp_path, tiny_model, rows, processes=2, **CASES["fsdp-long"])
+    asked = spec(tmp_path, tiny_model, rows, processes=2, **LONG)
     context = RunFolder(tmp_path / "run", {})
 
     def stop_at_step_one() -> None:
@@ -192,7 +229,7 @@ def test_several_machines_are_a_clusters_to_give(tmp_path: Path, tiny_model: Pat
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_configuration_says_what_was_asked(stage: int) -> None:
     asked = hyperparameters.load({**BASE, "distributed_backend": "deepspeed", "zero_stage": stage})
-    found = deepspeed.configuration(asked, 6, 8, 4096)
+    found = deepspeed.configuration(asked, 1, 6, 8, 4096)
     assert found["zero_optimization"]["stage"] == stage
     assert found["train_batch_size"] == 48 and found["gradient_clipping"] == 0.5
     assert found["bf16"] == {"enabled": False}

@@ -1,6 +1,7 @@
 """Training on a tiny random Llama: exact losses, and the same result bit for bit after being killed."""
 
 import json
+import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +20,7 @@ from loglore.errors import InputError
 from loglore.models.load import load_model, load_tokenizer
 from loglore.runs import files, fingerprint
 from loglore.runs.folder import RunFolder
-from loglore.train import loss, plan, trainer
+from loglore.train import checkpoints, loss, plan, trainer
 from loglore.train.hyperparameters import load
 from loglore.train.job import TrainSpec, run
 
@@ -140,16 +141,20 @@ def test_killed_training_ends_in_the_same_bits(
     rows = corpus if stage == "cpt" else chats
     asked = spec(
         tmp_path, stage, tiny_model, rows, training_type=training_type, batch_size=1, mixed_precision="bf16",
-        lora_dropout=0.1, eval_strategy="steps", eval_steps=3, max_sequence_length=128,
+        lora_dropout=0.1, eval_strategy="steps", eval_steps=3, max_sequence_length=128, full_determinism=True,
     )  # fmt: skip
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     _to_the_end(straight, asked)
-    for stop_at in (2, 5):
-        process = forked(train, killed, asked.model_dump_json())
-        _wait_for_step(process, killed, stop_at)
-        process.kill()
-        process.join()
-        assert not (killed / "model").exists()
+    process = forked(train, killed, asked.model_dump_json())
+    _wait_for_step(process, killed, 2)
+    process.kill()
+    process.join()
+    # While a checkpoint is written: the one before is the newest whole one.
+    process = forked(train, killed, asked.model_dump_json(), 5)
+    process.join(200)
+    assert process.exitcode == -signal.SIGKILL
+    assert [path.name for path in checkpoints.complete(killed / "checkpoints")] == ["step-3", "step-4"]
+    assert (killed / "checkpoints" / "checkpoint-5").is_dir() and not (killed / "model").exists()
     _to_the_end(killed, asked)
     assert losses(killed) == losses(straight)
     assert losses(killed, "eval_loss") == losses(straight, "eval_loss")
@@ -174,8 +179,6 @@ def _wait_for_step(process: BaseProcess, folder: Path, step: int) -> None:
 
 
 def test_torn_checkpoints_are_not_taken_for_whole_ones(tmp_path: Path) -> None:
-    from loglore.train import checkpoints
-
     for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "weights").write_text(str(step))

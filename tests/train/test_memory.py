@@ -71,16 +71,22 @@ def test_estimate_is_within_15_percent_of_the_measured_peak(
 
 
 def test_sharding_divides_what_it_says(model: Path) -> None:
-    def found(**changed: object) -> dict[str, float]:
+    def found(stage: str = "cpt", **changed: object) -> dict[str, float]:
         asked = hyperparameters.load(changed)
-        return memory.by_part(memory.architecture(model, asked), asked, "cpt", ROW, ROW, ROW, 8, gpu=True)
+        return memory.by_part(memory.architecture(model, asked), asked, stage, ROW, ROW, ROW, 8, gpu=True)
 
     whole = memory.architecture(model, hyperparameters.load({})).parameters
     zero = [found(distributed_backend="deepspeed", zero_stage=stage) for stage in (1, 2, 3)]
     assert [one["optimizer"] for one in zero] == [12 * whole / 8] * 3
     assert [one["gradients"] for one in zero] == [2 * whole, 2 * whole / 8, 2 * whole / 8]
     assert [one["weights"] for one in zero] == [2 * whole, 2 * whole, 2 * whole / 8]
-    assert found(distributed_backend="fsdp")["optimizer"] == 8 * whole / 8
+    sharded = found(distributed_backend="fsdp")
+    assert (sharded["gradients"], sharded["optimizer"]) == (4 * whole / 8, 12 * whole / 8)
+    wide = found(distributed_backend="fsdp", mixed_precision="none")
+    assert (wide["gradients"], wide["optimizer"]) == (4 * whole / 8, 8 * whole / 8)
+    # A reference of its own, against none.
+    pair = [found("dpo", distributed_backend="fsdp", pref_loss=loss)["weights"] for loss in ("ipo", "orpo")]
+    assert pair[0] - pair[1] == 4 * whole / 8
     assert found()["logits"] == 0  # Liger never holds them
 
 

@@ -1,8 +1,10 @@
 """What a run tells: the card and curves of the model, lineage, forgetting, replay, trackers, shares and cost."""
 
+import importlib.util
 import json
 import math
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +41,11 @@ def spec(folder: Path, model: Path, **changed: object) -> TrainSpec:
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> tuple[Path, dict, TrainSpec]:
     folder = tmp_path_factory.mktemp("done")
-    asked = spec(folder, tiny_model, general_text=True, price_per_gpu_hour=3.0, report_to=["tensorboard"])
-    return folder / "run", run(asked, RunFolder(folder / "run", {})), asked
+    installed = [name for name in ("tensorboard", "mlflow", "wandb") if importlib.util.find_spec(name)]
+    asked = spec(folder, tiny_model, general_text=True, price_per_gpu_hour=3.0, report_to=installed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        return folder / "run", run(asked, RunFolder(folder / "run", {})), asked
 
 
 def test_card_names_base_data_keys_and_versions(done: tuple[Path, dict, TrainSpec]) -> None:
@@ -123,6 +128,34 @@ def test_tensorboard_has_the_same_losses(done: tuple[Path, dict, TrainSpec]) -> 
     assert [event.value for event in found.Scalars("train/loss")] == pytest.approx(expected, rel=1e-6)
 
 
+def test_mlflow_has_the_same_losses(done: tuple[Path, dict, TrainSpec]) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    folder, _, _ = done
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    (found,) = client.search_runs([one.experiment_id for one in client.search_experiments()])
+    expected = [row["loss"] for row in files.read_jsonl_log(folder / "metrics.jsonl") if "loss" in row]
+    assert [one.value for one in client.get_metric_history(found.info.run_id, "loss")] == pytest.approx(expected)
+    assert found.info.status == "FINISHED"
+
+
+def test_wandb_has_the_same_losses(done: tuple[Path, dict, TrainSpec]) -> None:
+    pytest.importorskip("wandb")
+    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.sdk.internal.datastore import DataStore
+
+    folder, _, _ = done
+    (place,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+    store, found = DataStore(), []
+    store.open_for_scan(str(place))
+    while data := store.scan_data():
+        record = Record()
+        record.ParseFromString(data)
+        values = {".".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+        found += [json.loads(values["train/loss"])] if "train/loss" in values else []
+    expected = [row["loss"] for row in files.read_jsonl_log(folder / "metrics.jsonl") if "loss" in row]
+    assert found == pytest.approx(expected)
+
+
 def test_training_goes_on_without_a_tracker_that_fails(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +171,8 @@ def test_training_goes_on_without_a_tracker_that_fails(
     assert row["fault"] == "OSError: no space for events"
 
 
-def test_tracker_that_is_not_installed_is_named() -> None:
+def test_tracker_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(InputError, match=r"`report_to`: wandb is not installed; run: pip install wandb"):
         trackers.check(["wandb"])
 

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loglore.train.rounding import PERIOD, Noise, round_into, rounded
+from loglore.train.rounding import PERIOD, Noise, round_into, rounded, start
 
 NOISE = Noise(torch.device("cpu"))
 
 
 def once(source: torch.Tensor, step: int) -> torch.Tensor:
     target = torch.empty_like(source, dtype=torch.bfloat16)
-    round_into([(target, source)], NOISE, step)
+    round_into(target, source, NOISE, start(step))
     return target
 
 
@@ -48,6 +48,17 @@ def test_same_step_gives_the_same_bits_and_another_step_others() -> None:
     source = torch.randn(3, PERIOD // 2 + 5)  # past the end of the table
     assert torch.equal(once(source, 7), once(source, 7))
     assert not torch.equal(once(source, 7), once(source, 8))
+
+
+def test_a_part_at_its_place_and_an_fp32_target_get_the_bits_of_the_whole() -> None:
+    source = torch.randn(7, PERIOD // 4 + 3)
+    whole = once(source, 7)
+    wide = torch.empty_like(source)
+    round_into(wide, source, NOISE, start(7))
+    assert torch.equal(wide, whole.float())
+    rest = torch.empty_like(whole[4:])
+    round_into(rest, source[4:], NOISE, start(7) + source[:4].numel())
+    assert torch.equal(rest, whole[4:])
 
 
 def test_weights_of_a_model_are_rounded_each_with_other_noise() -> None:

@@ -1,10 +1,14 @@
 """When a run stops: SIGTERM with a checkpoint, NaN, divergence, nothing trained, and checkpoints that are damaged."""
 
+import contextlib
 import json
 import math
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support_tiny import TEXTS
@@ -93,6 +97,46 @@ def test_checkpoint_that_misses_a_file_is_damaged(tmp_path: Path, lost: str) -> 
     found, faults = checkpoints.newest_sound(tmp_path)
     assert found == tmp_path / "step-1" and faults == [f"step-2: {lost} is missing"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["damaged-step-2", "step-1"]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_kill_while_one_is_published_leaves_a_whole_one(tmp_path: Path, step: int) -> None:
+    """Killed before each call that changes a name or removes something, with a single one to keep."""
+
+    class Killed(BaseException):
+        pass
+
+    def written(number: int, content: str) -> Path:
+        place = tmp_path / str(dies_at) / f"checkpoint-{number}"
+        place.mkdir(parents=True)
+        (place / "weights").write_text(content)
+        return place
+
+    for dies_at in range(1, 9):
+        checkpoints.publish(written(1, "old"), 1, keep=1)
+        calls = 0
+
+        def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+            def step_of(*args: Any, **options: Any) -> Any:
+                nonlocal calls
+                calls += 1
+                if calls == dies_at:  # noqa: B023
+                    raise Killed
+                return work(*args, **options)
+
+            return step_of
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "replace", counted(Path.replace))
+            patch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+            with contextlib.suppress(Killed):
+                checkpoints.publish(written(step, "new"), step, keep=1)
+        whole = [path for path in (tmp_path / str(dies_at)).iterdir() if checkpoints.damage(path) is None]
+        assert whole, f"nothing is left after call {dies_at}"
+        if calls < dies_at:
+            assert [(path.name, (path / "weights").read_text()) for path in whole] == [(f"step-{step}", "new")]
+            return
+    raise AssertionError("publish has more calls than were tried")
 
 
 def test_loss_that_is_not_a_number_stops(tmp_path: Path, tiny_model: Path) -> None:

@@ -62,14 +62,13 @@ def _quantization(requested: Hyperparameters) -> Any:
     )
 
 
-def weights_dtype(stage: str, requested: Hyperparameters, sharded: bool) -> str:
+def weights_dtype(stage: str, requested: Hyperparameters) -> str:
     """The dtype in which the weights are loaded.
 
     bf16 where the optimizer keeps fp32 masters of its own (`master`, DeepSpeed); float32 where it does not: in
-    preference training (autocast), under FSDP (the shards are the masters, gathered in bf16), and without bf16.
+    preference training (autocast), and without bf16.
     """
-    masters = requested.mixed_precision == "bf16" and stage != "dpo" and not sharded
-    return "bfloat16" if masters else "float32"
+    return "bfloat16" if requested.mixed_precision == "bf16" and stage != "dpo" else "float32"
 
 
 def lora_config(requested: Hyperparameters) -> Any:

@@ -79,20 +79,28 @@ def remove_torn(folder: Path) -> None:
 
 
 def publish(written: Path, step: int, keep: int) -> Path:
-    """Make the folder `written` the checkpoint of `step`, durably, and remove all but the newest `keep`."""
+    """Make the folder `written` the checkpoint of `step`, durably, and remove all but the newest `keep`.
+
+    Nothing whole is removed before the new one is in its place, not even an earlier one of the same step.
+    """
     marks = {file.relative_to(written).as_posix(): _mark(file) for file in _files(written)}
     files.write_json(written / MARKS, marks)
     files.sync_folder(written)
     place = written.parent / f"step-{step}"
-    if place.exists():
-        shutil.rmtree(place)
+    doomed = [place.replace(_aside(place))] if place.exists() else []
     written.replace(place)
     files.sync_folder(written.parent)
-    for old in complete(written.parent)[:-keep]:
-        # Renamed first: a removal that is killed halfway must not look like a checkpoint.
-        doomed = old.with_name(f"removing-{old.name}")
-        old.replace(doomed)
-        shutil.rmtree(doomed)
+    # Renamed first: a removal that is killed halfway must not look like a checkpoint.
+    doomed += [old.replace(_aside(old)) for old in complete(written.parent)[:-keep]]
+    for old in doomed:
+        shutil.rmtree(old)
+    return place
+
+
+def _aside(checkpoint: Path) -> Path:
+    """The name of a checkpoint that is about to be removed."""
+    place = checkpoint.with_name(f"removing-{checkpoint.name}")
+    shutil.rmtree(place, ignore_errors=True)
     return place
 
 

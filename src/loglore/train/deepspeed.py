@@ -11,12 +11,15 @@ from loglore.train.hyperparameters import Hyperparameters
 BUCKET = 200_000_000  # elements that are reduced or gathered at once: 0.4 GB in bf16
 
 
-def configuration(requested: Hyperparameters, accumulation: int, processes: int, hidden_size: int) -> dict[str, Any]:
+def configuration(
+    requested: Hyperparameters, batch: int, accumulation: int, processes: int, hidden_size: int
+) -> dict[str, Any]:
     """DeepSpeed's configuration.
 
     Args:
         requested: `zero_stage`, precision and clipping are taken from it.
-        accumulation: forward passes a step on one process, each of one packed row.
+        batch: rows of a forward pass: one packed row, or that many preference pairs.
+        accumulation: forward passes a step on one process.
         processes: in all.
         hidden_size: of the model; ZeRO 3 fetches about ten layers' matrices of it ahead.
     """
@@ -36,8 +39,8 @@ def configuration(requested: Hyperparameters, accumulation: int, processes: int,
             "stage3_gather_16bit_weights_on_model_save": True,
         }
     return {
-        "train_batch_size": accumulation * processes,
-        "train_micro_batch_size_per_gpu": 1,
+        "train_batch_size": batch * accumulation * processes,
+        "train_micro_batch_size_per_gpu": batch,
         "gradient_accumulation_steps": accumulation,
         # 0 turns clipping off in DeepSpeed as it does here.
         "gradient_clipping": requested.max_grad_norm,

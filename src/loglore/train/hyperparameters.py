@@ -16,6 +16,7 @@ from loglore.runs.spec import Spec
 
 LORA_KEYS = ("lora_rank", "lora_alpha", "lora_dropout", "target_modules", "merge_adapter")
 PREFERENCE_KEYS = ("dpo_label_smoothing", "pref_beta", "pref_ftx", "pref_loss", "simpo_gamma")
+WITH_REFERENCE = ("sigmoid", "hinge", "ipo")  # preference losses against a frozen reference
 SMOOTHED = ("sigmoid", "simpo")  # preference losses that take `dpo_label_smoothing`
 
 
@@ -118,7 +119,7 @@ def outcomes(requested: Hyperparameters, stage: str, gpu: bool, processes: int) 
     if stage == "dpo":
         _refuse_preference(requested)
     if processes > 1:
-        _refuse_divided(requested, stage)
+        _refuse_divided(requested)
     replaced = _replaced(requested, gpu, processes)
     skipped = _not_applicable(requested, stage, processes)
     result = []
@@ -147,11 +148,9 @@ def _refuse(requested: Hyperparameters, gpu: bool) -> None:
         raise InputError("`full_determinism` excludes `flash_attention_v2`: its backward pass is not deterministic")
 
 
-def _refuse_divided(requested: Hyperparameters, stage: str) -> None:
+def _refuse_divided(requested: Hyperparameters) -> None:
     """Refuse what cannot be divided among processes."""
     backend = requested.distributed_backend
-    if stage == "dpo" and backend == "fsdp":
-        raise InputError("`distributed_backend`: fsdp is not available in stage dpo; use ddp or deepspeed")
     if requested.quantization_bit != "none" and backend != "ddp":
         raise InputError(f"`quantization_bit`: quantized weights cannot be divided by {backend}; use ddp")
 

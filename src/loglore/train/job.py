@@ -175,11 +175,11 @@ def _train(
             f"stopped by SIGTERM after step {loop.state.global_step} of {task.steps}, with a checkpoint; the same "
             "command goes on from there"
         )
-    model = task.trained(loop, spec.model, requested, world)
+    model = task.trained(loop, spec.model, requested, world, spec.trust)
     loop.recorder.watch.end()
     best = (context.path / "best").exists()
     if best and world.leads:
-        saving.restore_best(model, context.path / "best")
+        saving.restore_best(model, context.path / "best", spec.trust)
     model.eval()
     if not world.leads:
         return model, {}

@@ -6,7 +6,9 @@ in fp32: on two CPU cores SmolLM2-135M trains at 314 instead of 241 tokens/s thi
 the model that computes, were the masters rounded to nearest: they are rounded by chance (module `rounding`).
 
 Gradients are added up in fp32 as they arrive, so accumulation over rows loses nothing either, and each bf16 gradient is
-freed at once. For one process: gradients that ranks reduce would have to be taken after the reduction.
+freed at once. Under DDP each process has masters of its own (`distributed` averages their gradients); under FSDP2 the
+weights are shards, in fp32 but with values that bf16 has: gathered in bf16 they stay what they are, and a reduced
+gradient comes in fp32. A shard reads the noise of its place in the whole weight: the same bits as in one process.
 
     forward, backward (bf16) -> hook: master.grad += gradient -> step on masters (fp32) -> weight = rounded(master)
 """
@@ -16,14 +18,15 @@ from typing import Any
 
 import torch
 
-from loglore.train.rounding import Noise, round_into
+from loglore.train.rounding import Noise, round_into, start
+from loglore.train.shards import elements_before, local
 
 
 class MasterWeights:
     """What turns a torch optimizer into one with fp32 masters; comes before it in the bases.
 
     Args:
-        groups: parameter groups as torch takes them; their `params` are the model's bf16 weights.
+        groups: parameter groups as torch takes them; their `params` are the model's weights, bf16 or divided.
         options: of the torch optimizer.
     """
 
@@ -32,6 +35,8 @@ class MasterWeights:
     def __init__(self, groups: Iterable[dict[str, Any]], **options: Any) -> None:
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.steps = 0
+        self._places: list[int] = []  # of each weight's first element among all of the model
+        self._elements = 0
         self._noise: dict[torch.device, Noise] = {}
         over = [{**group, "params": [self._master(weight) for weight in group["params"]]} for group in groups]
         super().__init__(over, **options)  # type: ignore[call-arg]
@@ -40,6 +45,8 @@ class MasterWeights:
         master = weight.detach().to(torch.float32, copy=True).requires_grad_()
         weight.register_post_accumulate_grad_hook(_moved_to(master))  # type: ignore[no-untyped-call]
         self.pairs.append((weight, master))
+        self._places.append(self._elements + elements_before(weight))
+        self._elements += weight.numel()
         return master
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:
@@ -52,8 +59,8 @@ class MasterWeights:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizer's own state, `masters` (the model's bf16 weights do not suffice to go on exactly), `steps`."""
-        masters = [master.detach() for _, master in self.pairs]
+        """The optimizer's own state, `masters` (the model's weights do not suffice to go on exactly), `steps`."""
+        masters = [local(master.detach()) for _, master in self.pairs]
         return {**super().state_dict(), "masters": masters, "steps": self.steps}  # type: ignore[misc]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -62,7 +69,7 @@ class MasterWeights:
         super().load_state_dict(own)  # type: ignore[misc]
         with torch.no_grad():
             for (_, master), saved in zip(self.pairs, state_dict["masters"], strict=True):
-                master.copy_(saved)
+                local(master).copy_(saved)
         self.steps = int(state_dict["steps"])
         self._round()
 
@@ -70,7 +77,8 @@ class MasterWeights:
         device = self.pairs[0][0].device
         if device not in self._noise:
             self._noise[device] = Noise(device)
-        round_into(((weight.data, master.data) for weight, master in self.pairs), self._noise[device], self.steps)
+        for (weight, master), place in zip(self.pairs, self._places, strict=True):
+            round_into(local(weight.data), local(master.data), self._noise[device], start(self.steps) + place)
 
 
 class MasterAdamW(MasterWeights, torch.optim.AdamW):

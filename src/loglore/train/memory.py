@@ -3,10 +3,12 @@
 Weights, gradients and optimizer are exact counts of the loop's own tensors:
 
     bf16 with fp32 masters    weights 2 bytes a parameter; a trained one also 4 (gradient), 4 (master), 8 (two moments)
-    FSDP                      4 + 4 + 4 + 4 of each trained parameter over the processes; two layers gathered in bf16
+    FSDP, bf16                2 of a frozen parameter and 4 of a trained one (its values are bf16's), 4 (gradient),
+                              4 (master) and 8, all over the processes; two layers gathered in bf16
+    FSDP, else                4, 4 and 8 over the processes; two layers gathered in fp32
     DeepSpeed                 2 (weights) and 2 (gradients), 12 (master and moments), divided as the ZeRO stage says
                               (Rajbhandari et al., "ZeRO", 2020)
-    without bf16, and dpo     4 (weights); a trained one also 4 (gradient) and 8 (moments)
+    without bf16, and dpo     4 (weights); a trained one also 4 (gradient) and 8 (moments); 4 of a reference's
 
 Activations are those that autograd keeps for the layers of transformers' Llama family, counted tensor by tensor
 (`layer_activations`); other decoders have the same shapes in another order. One packed row is in work at a time.
@@ -18,7 +20,7 @@ from typing import Any
 
 from loglore.errors import InputError
 from loglore.models.attention import BLOCK, LONGEST_IN_BLOCKS
-from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.hyperparameters import WITH_REFERENCE, Hyperparameters
 
 GIB = 1 << 30
 # A logit of a counted position, in widths of an activation: itself, with its gradient in its place, and that scaled.
@@ -126,11 +128,7 @@ def _states(shape: Architecture, requested: Hyperparameters, stage: str, process
     backend = requested.distributed_backend if processes > 1 else "ddp"
     stored = {"none": 2.0, 8: 1.0, 4: 0.5}[requested.quantization_bit]
     if backend == "fsdp":
-        gathered = 2 * 2 * (shape.parameters / max(shape.layers, 1))
-        weights = 4 * shape.parameters / processes + gathered
-        return {
-            "weights": weights, "gradients": 4 * trained / processes, "optimizer": moments * trained / processes,
-        }  # fmt: skip
+        return _sharded(shape, requested, stage, processes)
     if backend == "deepspeed":
         share = [processes if requested.zero_stage >= level else 1 for level in (1, 2, 3)]
         return {
@@ -145,7 +143,28 @@ def _states(shape: Architecture, requested: Hyperparameters, stage: str, process
             "gradients": 4.0 * trained + 2 * shape.largest,
             "optimizer": float((4 + moments) * trained),
         }
-    return {"weights": 4.0 * shape.parameters, "gradients": 4.0 * trained, "optimizer": float(moments * trained)}
+    weights = 4.0 * (shape.parameters + _reference(shape, requested, stage))
+    return {"weights": weights, "gradients": 4.0 * trained, "optimizer": float(moments * trained)}
+
+
+def _sharded(shape: Architecture, requested: Hyperparameters, stage: str, processes: int) -> dict[str, float]:
+    """FSDP2: shards, and two layers gathered at once."""
+    frozen, trained = shape.parameters - shape.trained, shape.trained
+    moments = 8 if requested.optimizer == "adamw" else 0
+    masters = requested.mixed_precision == "bf16" and stage != "dpo"
+    width = 2 if masters else 4
+    held = width * frozen + 4 * trained + 4 * _reference(shape, requested, stage)
+    return {
+        "weights": held / processes + 2 * width * shape.parameters / max(shape.layers, 1),
+        "gradients": 4 * trained / processes,
+        "optimizer": (moments + (4 if masters else 0)) * trained / processes,
+    }
+
+
+def _reference(shape: Architecture, requested: Hyperparameters, stage: str) -> int:
+    """Parameters of the copy that full preference training compares with; an adapter is compared with its base."""
+    full = stage == "dpo" and requested.training_type == "full"
+    return shape.parameters if full and requested.pref_loss in WITH_REFERENCE else 0
 
 
 def layer_activations(shape: Architecture, width: int, fused: bool) -> float:

@@ -10,8 +10,9 @@ SimPO (Meng et al. 2024). `pref_ftx` adds that much of the SFT loss (mean over t
 has no such loss, but two that span it: `sigmoid` is L+ and `robust` at smoothing s is ((1 - s) L+ - s L-) / (1 - 2 s).
 At s = 1/4 that is 1.5 L+ - 0.5 L-, so (1 + 2 e) sigmoid - 2 e robust is what was asked for, for every e.
 
-Rows are tokenized by us (`pairs`); TRL's tokenization and its report to the Hugging Face hub are turned off. Imports
-torch, transformers and TRL: import it inside a function.
+Rows are tokenized by us (`pairs`); TRL's tokenization and its report to the Hugging Face hub are turned off. Under FSDP
+policy and reference are divided by us (`sharded_loop`), as in the other stages. Imports torch, transformers and TRL:
+import it inside a function.
 """
 
 import copy
@@ -19,7 +20,6 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,13 +30,13 @@ from trl import DPOConfig, DPOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints, stopping, throughput
+from loglore.train import checkpoints, deepspeed, stopping, throughput
 from loglore.train.base import lora_config
-from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.hyperparameters import WITH_REFERENCE, Hyperparameters
 from loglore.train.pairs import Pair, columns
+from loglore.train.sharded_loop import ShardedLoop
 from loglore.train.trainer import Schedule, common_arguments
 from loglore.train.world import World
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from loglore.train.work import PairWork
 
-WITH_REFERENCE = ("sigmoid", "hinge", "ipo")
 ROBUST_SMOOTHING = 0.25
 PREFIX = "eval_"
 
@@ -59,21 +58,11 @@ class PairPlan:
     evaluation: Sequence[Pair]
 
 
-class _Recorded:
+class _Recorded(ShardedLoop):
     """What all three trainers do our way; stands before TRL's class in the bases."""
 
-    context: RunFolder
-    world: World
-    model: Any
     state: Any
     tokens_read = 0
-
-    def save_weights(self, folder: Path) -> None:
-        """Write the model or its adapter as a folder of its own."""
-        if self.world.leads:
-            with replacing_folder(folder) as partial:
-                self.model.save_pretrained(partial)
-        self.world.wait()
 
     def _send_telemetry(self) -> None:
         """Nothing leaves the machine."""
@@ -142,7 +131,7 @@ def build(
     recorder, schedule = Recorder(requested, context, tick, world), Schedule(planned, requested, context, world)
     given = {
         "model": model,
-        "args": _config(requested, task, context),
+        "args": _config(requested, task, context, world, int(model.config.get_text_config().hidden_size)),
         "processing_class": tokenizer,
         "callbacks": [recorder, schedule],
     }
@@ -157,20 +146,24 @@ def build(
     for printer in (PrinterCallback, ProgressCallback):
         loop.remove_callback(printer)
     loop.context, loop.world = context, world
+    if world.size > 1 and requested.distributed_backend == "fsdp":
+        loop.shard(bf16=False, reference=loop.ref_model if requested.pref_loss in WITH_REFERENCE else None)
     recorder.loop = schedule.loop = loop
     loop.recorder = recorder
     return loop
 
 
-def _config(requested: Hyperparameters, task: "PairWork", context: RunFolder) -> Any:
+def _config(requested: Hyperparameters, task: "PairWork", context: RunFolder, world: World, hidden_size: int) -> Any:
     """The configuration of TRL's trainer for the loss."""
     with warnings.catch_warnings():
         # TRL's own default is set under the old name of activation checkpointing.
         warnings.filterwarnings("ignore", "`gradient_checkpointing` is deprecated", FutureWarning)
-        return _configured(requested, task, context)
+        return _configured(requested, task, context, world, hidden_size)
 
 
-def _configured(requested: Hyperparameters, task: "PairWork", context: RunFolder) -> Any:
+def _configured(
+    requested: Hyperparameters, task: "PairWork", context: RunFolder, world: World, hidden_size: int
+) -> Any:
     common = {
         **common_arguments(requested, task.steps, context.path / "checkpoints"),
         "num_train_epochs": requested.epochs,
@@ -183,6 +176,9 @@ def _configured(requested: Hyperparameters, task: "PairWork", context: RunFolder
         "disable_dropout": False,
     }
     common["gradient_checkpointing"] = common.pop("activation_checkpointing")
+    if world.size > 1 and requested.distributed_backend == "deepspeed":
+        rows = requested.batch_size, requested.gradient_accumulation_steps
+        common["deepspeed"] = deepspeed.configuration(requested, *rows, world.size, hidden_size)
     if requested.pref_loss == "orpo":
         return ORPOConfig(**common)
     if requested.pref_loss == "simpo":

@@ -14,8 +14,6 @@ every process and after a resume, and no numbers have to be drawn. Imports torch
     upper half               the bf16 value
 """
 
-from collections.abc import Iterable
-
 import torch
 
 PERIOD = 1 << 18  # 1 MB of noise, and as much for the part in work: they stay in the cache
@@ -30,21 +28,29 @@ class Noise:
         self.values = drawn.repeat(2).to(device)  # twice: a read may start anywhere
 
 
+def start(step: int) -> int:
+    """Where the noise of a step begins."""
+    return step * STRIDE
+
+
 @torch.no_grad()
-def round_into(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]], noise: Noise, step: int) -> None:
-    """Write fp32 tensors, rounded, into bf16 ones.
+def round_into(target: torch.Tensor, source: torch.Tensor, noise: Noise, place: int) -> None:
+    """Write an fp32 tensor, rounded, into another one.
 
     Args:
-        pairs: bf16 target and fp32 source of the same shape, both contiguous; finite.
+        target: bf16; or fp32, which then holds values that bf16 has. Shape of `source`, contiguous.
+        source: fp32, contiguous; finite.
         noise: on their device.
-        step: any number from 0; others read other noise.
+        place: in the noise, of the first element, any number from 0: `start` of a step and the elements before.
     """
-    place = step * STRIDE % PERIOD
-    for target, source in pairs:
-        written, bits = target.view(torch.int16).view(-1), source.view(torch.int32).view(-1)
-        for into, part in zip(torch.split(written, PERIOD), torch.split(bits, PERIOD), strict=True):
-            into.copy_((part + noise.values[place : place + len(part)]) >> 16)
-            place = (place + len(part)) % PERIOD
+    wide = target.dtype == torch.float32
+    written = target.view(torch.int32 if wide else torch.int16).view(-1)
+    bits = source.view(torch.int32).view(-1)
+    for into, part in zip(torch.split(written, PERIOD), torch.split(bits, PERIOD), strict=True):
+        first = place % PERIOD
+        upper = (part + noise.values[first : first + len(part)]) >> 16
+        into.copy_(upper << 16 if wide else upper)
+        place += len(part)
 
 
 def rounded(model: torch.nn.Module) -> torch.nn.Module:
@@ -55,6 +61,6 @@ def rounded(model: torch.nn.Module) -> torch.nn.Module:
             continue
         noise = noise or Noise(weight.device)
         target = torch.empty_like(weight, dtype=torch.bfloat16, memory_format=torch.contiguous_format)
-        round_into([(target, weight.detach().contiguous())], noise, number)
+        round_into(target, weight.detach().contiguous(), noise, start(number))
         weight.data = target
     return model.to(torch.bfloat16)

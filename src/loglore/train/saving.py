@@ -115,7 +115,7 @@ def write(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", place:
         save_model(model, tokenizer, folder)
 
 
-def restore_best(model: "PreTrainedModel", best: Path) -> None:
+def restore_best(model: "PreTrainedModel", best: Path, trust: Trust = CAREFUL) -> None:
     """Put the weights of the best evaluation (`save_best_checkpoint`) back into the model."""
     import torch
     from safetensors.torch import load_file
@@ -125,7 +125,7 @@ def restore_best(model: "PreTrainedModel", best: Path) -> None:
 
         set_peft_model_state_dict(model, load_file(best / "adapter_model.safetensors"))
         return
-    kept = load_model(best, "float32").state_dict()
+    kept = load_model(best, "float32", trust=trust).state_dict()
     with torch.no_grad():
         for name, value in model.state_dict().items():
             value.copy_(kept[name])

@@ -1,9 +1,11 @@
 """FSDP2: weights, gradients and optimizer state divided among the processes (`torch.distributed.fsdp.fully_shard`).
 
 Applied by ourselves, one group a decoder layer and one for the rest: the Trainer's own option builds DDP on a CPU
-without a word. The shards are fp32 and thus the masters; with bf16 each layer is gathered in bf16, and gradients are
-summed in fp32. A checkpoint is one file a process with its shards and their optimizer state, read `weights_only`; so a
-run goes on with as many processes as it had.
+without a word. With bf16 each layer is gathered in bf16, and gradients are summed in fp32. What is trained is fp32 in
+its shard, rounded by chance to values of bf16 by the optimizer (`master`), whose masters are shards as well: gathering
+rounds nothing, and the model that computes is the one that a single process would have. What is frozen stays bf16. A
+checkpoint is one file a process with its shards and their optimizer state, read `weights_only`; so a run goes on with
+as many processes as it had.
 """
 
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from loglore.errors import InputError, JobError
+from loglore.train.shards import local
 from loglore.train.world import World
 
 if TYPE_CHECKING:
@@ -24,11 +27,15 @@ def shard(model: "PreTrainedModel", bf16: bool, gpu: bool) -> None:
     """Divide the weights of `model` among the processes, in place; every process has the same model before.
 
     Args:
-        model: on the CPU or this process's GPU, in float32.
-        bf16: compute in bf16.
+        model: on the CPU or this process's GPU.
+        bf16: compute in bf16, the weights of `model` being bf16.
         gpu: move the shards to this process's GPU.
     """
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
+    for weight in model.parameters() if bf16 else ():
+        if weight.requires_grad:
+            # The dtype of a shard is that in which its gradient is kept.
+            weight.data = weight.data.float()
     if gpu:
         model.to("cuda")
     for part in (*_layers(model), model):
@@ -56,7 +63,7 @@ def share(model: torch.nn.Module) -> dict[str, int]:
         raise JobError("FSDP left weights undivided: every process holds all of them")
     return {
         "parameters": sum(weight.numel() for weight in weights),
-        "here": sum(_local(weight).numel() for weight in weights),
+        "here": sum(local(weight).numel() for weight in weights),
     }
 
 
@@ -78,10 +85,12 @@ def shard_file(folder: Path, world: World) -> Path:
 def save_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path, world: World) -> None:
     """Write this process's weights and optimizer state."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: _local(value) for name, value in model.named_parameters() if value.requires_grad}
+    weights = {name: local(value) for name, value in model.named_parameters() if value.requires_grad}
     state = optimizer.state_dict()
-    own = {key: {name: _local(value) for name, value in parts.items()} for key, parts in state["state"].items()}
-    torch.save({"weights": weights, "state": own, "groups": state["param_groups"]}, shard_file(folder, world))
+    own = {key: {name: local(value) for name, value in parts.items()} for key, parts in state["state"].items()}
+    others = {key: value for key, value in state.items() if key not in ("state", "param_groups")}
+    saved = {"weights": weights, "state": own, "groups": state["param_groups"], "others": others}
+    torch.save(saved, shard_file(folder, world))
 
 
 def load_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path, world: World) -> None:
@@ -101,10 +110,10 @@ def load_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder
     weights = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in saved["weights"].items():
-            _local(weights[name]).copy_(value)
+            local(weights[name]).copy_(value)
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
     state = {key: _as_weight(parts, trained[key]) for key, parts in saved["state"].items()}
-    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"], **saved["others"]})
 
 
 def _as_weight(parts: dict[str, Any], weight: torch.Tensor) -> dict[str, Any]:
@@ -118,7 +127,3 @@ def _as_weight(parts: dict[str, Any], weight: torch.Tensor) -> dict[str, Any]:
         else value
         for name, value in parts.items()
     }
-
-
-def _local(value: Any) -> Any:
-    return value.to_local() if isinstance(value, DTensor) else value

@@ -19,7 +19,7 @@ from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
 from loglore.train import base, forgetting
 from loglore.train import plan as plans
-from loglore.train.hyperparameters import Hyperparameters
+from loglore.train.hyperparameters import WITH_REFERENCE, Hyperparameters
 from loglore.train.pairs import Pair, read_pairs
 from loglore.train.world import World
 
@@ -80,8 +80,7 @@ class PackedWork:
 
     def model(self, path: Path, requested: Hyperparameters, world: World, trust: Trust) -> "PreTrainedModel":
         """The base made ready."""
-        sharded = world.size > 1 and requested.distributed_backend == "fsdp"
-        return base.prepared(path, requested, base.weights_dtype(self.stage, requested, sharded), trust)
+        return base.prepared(path, requested, base.weights_dtype(self.stage, requested), trust)
 
     def loop(
         self,
@@ -101,18 +100,13 @@ class PackedWork:
 
         return DistributedTrainer(model, self.plan, requested, context, tick, world)
 
-    def trained(self, loop: Any, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
+    def trained(
+        self, loop: Any, path: Path, requested: Hyperparameters, world: World, trust: Trust
+    ) -> "PreTrainedModel":
         """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
-        if world.size == 1 or (state := loop.gathered()) is None:
+        if world.size == 1 or (state := loop.gathered()) is None or not world.leads:
             return loop.model
-        if not world.leads:
-            return loop.model
-        model = base.prepared(path, requested, "float32")
-        trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
-        left, unknown = model.load_state_dict(state, strict=False)
-        if unknown or trained & set(left):
-            raise JobError(f"weights could not be gathered: {[*unknown, *sorted(trained & set(left))][:3]}")
-        return model
+        return _filled(base.prepared(path, requested, base.weights_dtype(self.stage, requested), trust), state)
 
 
 @dataclass(frozen=True)
@@ -167,7 +161,7 @@ class PairWork:
 
     def model(self, path: Path, requested: Hyperparameters, world: World, trust: Trust) -> "PreTrainedModel":
         """The base made ready; against a reference TRL attaches the adapter, so that the bare base stays at hand."""
-        from loglore.train.preference import WITH_REFERENCE, without_dropout
+        from loglore.train.preference import without_dropout
 
         make = base.bare if requested.pref_loss in WITH_REFERENCE else base.prepared
         model = make(path, requested, "float32", trust, True)
@@ -189,9 +183,26 @@ class PairWork:
 
         return preference.build(model, tokenizer, self, requested, context, tick, world)
 
-    def trained(self, loop: Any, path: Path, requested: Hyperparameters, world: World) -> "PreTrainedModel":
-        """The trained model."""
-        return loop.model
+    def trained(
+        self, loop: Any, path: Path, requested: Hyperparameters, world: World, trust: Trust
+    ) -> "PreTrainedModel":
+        """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
+        if (state := loop.gathered()) is None or not world.leads:
+            return loop.model
+        return _filled(base.prepared(path, requested, "float32", trust, True), state)
+
+
+def _filled(model: "PreTrainedModel", state: dict[str, Any]) -> "PreTrainedModel":
+    """A model with the gathered weights of a run.
+
+    Raises:
+        JobError: the state is of another model.
+    """
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    left, unknown = model.load_state_dict(state, strict=False)
+    if unknown or trained & set(left):
+        raise JobError(f"weights could not be gathered: {[*unknown, *sorted(trained & set(left))][:3]}")
+    return model
 
 
 Work = PackedWork | PairWork
