@@ -13,12 +13,9 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,6 @@ WIDTH, HEIGHT, TALLEST = 1280, 900, 1900
 # Relative, in a folder of its own: no picture shows where this machine keeps its files.
 LOGS = Path("examples/logs")
 EXCERPT = "redis-excerpt.log"
-START = f"from loglore.studio.start import start; from pathlib import Path; start(port=0, logs=Path({str(LOGS)!r}))"
 QUICK = {
     "batch_size": 4, "gradient_accumulation_steps": 1, "max_sequence_length": 1024, "mixed_precision": "none",
     "training_type": "full", "learning_rate": 0.005,
@@ -39,25 +35,6 @@ QUICK = {
 WAIT_S, WAIT_MS = 600.0, 300_000
 QUIET_MS = 1500
 COLOURS = 255
-
-
-@contextmanager
-def studio(place: Path) -> Iterator[tuple[str, str]]:
-    """A running studio over `place`: URLs of pages and API."""
-    shutil.copytree(ROOT / LOGS, place / LOGS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "LOGLORE_THREADS": "2"}
-    command = [sys.executable, "-c", START]
-    with subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.strip())
-            if line.startswith("Ctrl-C"):
-                break
-        try:
-            yield lines[0].split()[-1], lines[1].split()[1]
-        finally:
-            process.terminate()
 
 
 def fill(api: str) -> dict[str, str]:
@@ -200,6 +177,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="Hugging Face folder of the model that is asked")
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
+    from support_started import started
     from support_tiny import build_llama
 
     with tempfile.TemporaryDirectory(prefix="loglore-shots-") as folder:
@@ -211,7 +189,9 @@ def main() -> None:
         models.add("tiny", place / "tiny", {"from": "random weights"})
         if given.model:
             models.add("quickstart", given.model, {"from": "the quickstart"})
-        with studio(place) as (pages, api):
+        shutil.copytree(ROOT / LOGS, place / LOGS)
+        with started(place, "studio", "--port", "0", LOGLORE_THREADS="2") as found:
+            pages, api = found.page, found.api
             lines = (place / LOGS / "redis.log").read_text("utf-8").splitlines(keepends=True)
             (place / LOGS / EXCERPT).write_text("".join(lines[124:136]), "utf-8")
             # The chat needs nothing but the logs and the model.

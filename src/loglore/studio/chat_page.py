@@ -11,6 +11,7 @@ import streamlit as st
 
 from loglore.errors import InputError, JobError
 from loglore.studio import (
+    charts,
     chat_answer,
     chat_compare,
     chat_focus,
@@ -52,6 +53,7 @@ def show() -> None:
             chat_history.show(logs)
         st.title(say("chat.title"))
         if not logs:
+            charts.prepare()
             shared.empty(say("chat.no_log"), say("chat.no_log_help"))
             return
         if not chat_log.ready(logs):
