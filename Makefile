@@ -1,8 +1,9 @@
-# make quickstart: the whole workflow. make test: the tests. Both install into .venv first (make install).
+# make quickstart: the whole workflow. make test: the tests. make test-browser: the pages in Debian's Chromium.
+# All install into .venv first (make install).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test lint
+.PHONY: install quickstart test test-browser lint
 
 install: .venv/installed
 
@@ -20,6 +21,9 @@ quickstart: install
 
 test: install
 	$(BIN)/pytest --numprocesses auto --dist worksteal
+
+test-browser: install
+	LOGLORE_BROWSER=1 $(BIN)/pytest --numprocesses 0 tests/studio/test_browser.py tests/studio/test_browser_chat.py tests/studio/test_browser_views.py
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -159,6 +159,8 @@ class Api:
     def ask(self, wish: Mapping[str, Any]) -> Iterator[Event]:
         """Ask about logs: events as they come, see `loglore.api.ask`; closing the iterator stops the answer.
 
+        While nothing comes, an event `waiting` every second is where a caller can stop.
+
         Raises:
             InputError, JobError: the question was refused, or the answer broke off.
         """
@@ -191,7 +193,9 @@ class Api:
 def _events(lines: Iterator[str]) -> Iterator[Event]:
     name = ""
     for line in lines:
-        if line.startswith("event: "):
+        if line.startswith(":"):
+            yield "waiting", {}
+        elif line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
