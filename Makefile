@@ -1,9 +1,10 @@
-# make quickstart: the whole workflow. make test: the tests. Both install into .venv first (make install).
+# make quickstart: the whole workflow. make test: the tests. All install into .venv first (make install).
 # make test-cluster: the tests of jobs on a Ray cluster, which need Ray (240 MB).
+# make test-browser: the pages in Debian's Chromium.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test test-cluster lint
+.PHONY: install quickstart test test-cluster test-browser lint
 
 install: .venv/installed
 
@@ -28,6 +29,9 @@ test-cluster: .venv/installed-ray
 .venv/installed-ray: .venv/installed requirements-ray.lock
 	$(BIN)/pip install --quiet --no-deps --requirement requirements-ray.lock
 	@touch $@
+
+test-browser: install
+	LOGLORE_BROWSER=1 $(BIN)/pytest --numprocesses 0 tests/studio/test_browser.py tests/studio/test_browser_chat.py tests/studio/test_browser_views.py
 
 lint: install
 	$(BIN)/ruff format --check .

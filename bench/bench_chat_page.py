@@ -14,10 +14,8 @@ browser for `memory`, and as HTTP callers of the API for `users`, with a scripte
 import argparse
 import http.server
 import json
-import os
 import random
 import re
-import subprocess
 import sys
 import tempfile
 import threading
@@ -31,9 +29,10 @@ from typing import Any
 import httpx2
 import psutil
 
-ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support_started import started
+
 CHROMIUM = "/usr/bin/chromium"
-START = "from pathlib import Path; from loglore.studio.start import start; start(port=0, worker=False, logs=Path({!r}))"
 WAIT_MS = 180_000
 STEPS = ("start", "large", "users", "memory")
 
@@ -41,21 +40,9 @@ STEPS = ("start", "large", "users", "memory")
 @contextmanager
 def studio(home: Path, logs: Path) -> Iterator[tuple[str, str, psutil.Process]]:
     """A running studio without a worker: URLs of pages and API, and its process."""
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT / "src"), "LOGLORE_HOME": str(home), "LOGLORE_PRIVATE_ENDPOINTS": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-c", START.format(str(logs))]
-    with subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.strip())
-            if line.startswith("Ctrl-C"):
-                break
-        try:
-            yield lines[0].split()[-1], lines[1].split()[1].removesuffix("/v1"), psutil.Process(process.pid)
-        finally:
-            process.terminate()
+    command = ("studio", "--port", "0", "--no-worker", "--logs", str(logs))
+    with started(home, *command, LOGLORE_HOME=str(home), LOGLORE_PRIVATE_ENDPOINTS="1") as found:
+        yield found.page, found.api.removesuffix("/v1"), psutil.Process(found.process.pid)
 
 
 def write_log(path: Path, megabytes: float) -> None:

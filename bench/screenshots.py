@@ -13,12 +13,9 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +28,6 @@ WIDTH, HEIGHT, TALLEST = 1280, 900, 1900
 # Relative, in a folder of its own: no picture shows where this machine keeps its files.
 LOGS = Path("examples/logs")
 EXCERPT = "redis-excerpt.log"
-START = f"from loglore.studio.start import start; from pathlib import Path; start(port=0, logs=Path({str(LOGS)!r}))"
 QUICK = {
     "batch_size": 4, "gradient_accumulation_steps": 1, "max_sequence_length": 1024, "mixed_precision": "none",
     "training_type": "full", "learning_rate": 0.005,
@@ -39,29 +35,11 @@ QUICK = {
 WAIT_S, WAIT_MS = 600.0, 300_000
 QUIET_MS = 1500
 COLOURS = 255
+JAPANESE = ("chat", "tuning-new")
 
 
-@contextmanager
-def studio(place: Path) -> Iterator[tuple[str, str]]:
-    """A running studio over `place`: URLs of pages and API."""
-    shutil.copytree(ROOT / LOGS, place / LOGS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "LOGLORE_THREADS": "2"}
-    command = [sys.executable, "-c", START]
-    with subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.strip())
-            if line.startswith("Ctrl-C"):
-                break
-        try:
-            yield lines[0].split()[-1], lines[1].split()[1]
-        finally:
-            process.terminate()
-
-
-def fill(api: str) -> dict[str, str]:
-    """A little of everything; returns ids by what they are of."""
+def fill(api: str, tested: list[str]) -> dict[str, str]:
+    """A little of everything, and tests of some models; returns ids by what they are of."""
 
     def post(path: str, body: dict[str, Any]) -> dict[str, Any]:
         reply = httpx2.post(f"{api}{path}", json=body, timeout=WAIT_S)
@@ -75,15 +53,15 @@ def fill(api: str) -> dict[str, str]:
         if (ROOT / LOGS / f"{each}.log").exists()
     ]
     options = {
-        "smallest": 6, "largest": 8, "train_rows": 60, "validation_rows": 6, "test_rows": 16, "validation_chunks": 3,
-        "test_chunks": 8, "tasks": ["root_cause", "summary"],
+        "smallest": 6, "largest": 8, "train_rows": 48, "validation_rows": 6, "test_rows": 8, "validation_chunks": 3,
+        "test_chunks": 4, "tasks": ["root_cause", "summary"],
     }  # fmt: skip
     wish = {"task": "chat", "logs": logs, "publish": "incidents", "name": "incidents", "options": options}
     ids = {"synth": post("/studio/synthesis", wish)["id"]}
     corpus = {"task": "nlplog", "logs": logs, "publish": "log-questions", "name": "log-questions"}
     wait(api, post("/studio/synthesis", corpus)["id"])
     wait(api, ids["synth"])
-    values = {**QUICK, "epochs": 8, "eval_strategy": "epoch"}
+    values = {**QUICK, "epochs": 5, "eval_strategy": "epoch"}
     rows = {"training_file": "dataset:incidents", "validation_file": "dataset:incidents-validation"}
     method = {"type": "supervised", "supervised": {"hyperparameters": values}}
     tuned = post(
@@ -92,13 +70,13 @@ def fill(api: str) -> dict[str, str]:
     )
     ids["train"] = tuned["id"]
     wait(api, tuned["id"])
-    spec = {"dataset": "dataset:incidents-test", "max_new_tokens": 160, "general_text": False}
+    spec = {"dataset": "dataset:incidents-test", "max_new_tokens": 96, "general_text": False}
     tests = {
         model: post("/studio/jobs", {"kind": "test", "name": model, "spec": {**spec, "model": model}})["id"]
-        for model in ("tiny@1", "tiny-incidents@1")
+        for model in tested
     }
-    ids["test"] = tests["tiny-incidents@1"]
-    names = {"tests": {name: f"${{{job}.run}}" for name, job in tests.items()}, "baseline": "tiny@1"}
+    ids["test"] = tests[tested[-1]]
+    names = {"tests": {name: f"${{{job}.run}}" for name, job in tests.items()}, "baseline": tested[0]}
     compare = {"kind": "compare", "name": " / ".join(tests), "spec": names, "depends_on": list(tests.values())}
     ids["compare"] = post("/studio/jobs", compare)["id"]
     wait(api, ids["compare"])
@@ -131,15 +109,16 @@ def addresses(ids: dict[str, str]) -> dict[str, str]:
         "tests": f"tests?job={ids.get('test')}",
         "tests-compare": f"tests?view=compare&comparison={ids.get('compare')}",
         "sessions": f"sessions?session={ids.get('session')}",
+        "runs": "runs",
         "keys": "keys",
         "costs": "costs",
         "audit": "audit",
-        "chat": "",
+        "chat": "chat",
     }
 
 
 def shoot(pages: str, ids: dict[str, str], wanted: list[str], asked: str) -> None:
-    """Take the pictures, those of a page in both colours; of the wizard also one in Japanese."""
+    """Take the pictures, those of a page in both colours; of some also one in Japanese."""
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -157,10 +136,10 @@ def shoot(pages: str, ids: dict[str, str], wanted: list[str], asked: str) -> Non
             for scheme in ("light", "dark"):
                 page.emulate_media(color_scheme=scheme)
                 _take(page, f"{name}-{scheme}")
-        if "tuning-new" in places:
-            page.emulate_media(color_scheme="light")
-            page.goto(f"{pages}/tuning?view=new&lang=ja", wait_until="load")
-            _take(page, "tuning-new-ja")
+            if name in JAPANESE:
+                page.emulate_media(color_scheme="light")
+                page.goto(f"{page.url}{'&' if '?' in page.url else '?'}lang=ja", wait_until="load")
+                _take(page, f"{name}-ja")
         browser.close()
 
 
@@ -174,6 +153,10 @@ def _take(page: Any, name: str) -> None:
     tall = page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
     page.set_viewport_size({"width": WIDTH, "height": max(420, min(tall, TALLEST))})
     page.wait_for_timeout(QUIET_MS)
+    # A chat follows its answer down; the picture begins at the top.
+    page.evaluate("document.querySelector('h1').closest('[data-testid=stMain]')?.scrollTo(0, 0)")
+    page.locator("h1").scroll_into_view_if_needed()
+    page.mouse.move(WIDTH - 1, 1)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
         IMAGES / f"{name}.png", optimize=True
@@ -188,9 +171,27 @@ def _ask(page: Any, model: str) -> None:
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Root cause").click()
     page.locator(".ll-chips, .ll-note").first.wait_for()
+    chip = page.locator("details.ll-chip").first
+    if chip.count():
+        chip.locator("summary").click()
     # Where this machine keeps its files is no part of the picture.
     page.get_by_text("Below ").evaluate(f"place => {{ place.textContent = 'Below {LOGS}' }}")
-    page.locator("h1").scroll_into_view_if_needed()
+
+
+def _take_in(model: Path, place: Path) -> list[str]:
+    """The models of the run that the model belongs to, and the run without its weights; names of those to test."""
+    from loglore.hub import models
+
+    run = model.resolve().parents[1]
+    known = {"base": run / "base" / "model", "base-sft": run / "sft" / "model", "quickstart": model}
+    found = [name for name, folder in known.items() if folder.is_dir()]
+    for name in found:
+        models.add(name, known[name], {"from": "the quickstart"})
+    leave = shutil.ignore_patterns(
+        "model", "adapter", "packed", "checkpoints", "*.safetensors", "*.gguf", "*.parquet", "*.bin"
+    )
+    shutil.copytree(run, place / "runs" / run.name, ignore=leave)
+    return [f"{name}@1" for name in found]
 
 
 def main() -> None:
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="Hugging Face folder of the model that is asked")
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
+    from support_started import started
     from support_tiny import build_llama
 
     with tempfile.TemporaryDirectory(prefix="loglore-shots-") as folder:
@@ -209,13 +211,16 @@ def main() -> None:
         from loglore.hub import models
 
         models.add("tiny", place / "tiny", {"from": "random weights"})
+        tested = ["tiny@1", "tiny-incidents@1"]
         if given.model:
-            models.add("quickstart", given.model, {"from": "the quickstart"})
-        with studio(place) as (pages, api):
+            tested = _take_in(given.model, place)
+        shutil.copytree(ROOT / LOGS, place / LOGS)
+        with started(place, "studio", "--port", "0", LOGLORE_THREADS="2") as found:
+            pages, api = found.page, found.api
             lines = (place / LOGS / "redis.log").read_text("utf-8").splitlines(keepends=True)
             (place / LOGS / EXCERPT).write_text("".join(lines[124:136]), "utf-8")
             # The chat needs nothing but the logs and the model.
-            ids = {} if given.names == ["chat"] else fill(api)
+            ids = {} if given.names == ["chat"] else fill(api, tested)
             shoot(pages, ids, given.names, "quickstart" if given.model else "smollm2")
 
 

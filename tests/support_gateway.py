@@ -18,7 +18,8 @@ from loglore.api.app import Parts, create_app
 from loglore.api.bounds import PatientOnce
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
-from loglore.api.serving import GatewayServer, bind
+from loglore.api.listening import bind
+from loglore.api.serving import GatewayServer
 from loglore.serve.engine import Session
 from loglore.serve.supervised import Plan
 from loglore.store.database import Database, open_database

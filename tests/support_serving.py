@@ -22,7 +22,8 @@ def tiny_gguf(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 class ScriptedServer(http.server.ThreadingHTTPServer):
     """Streams `answer` word by word, as OpenAI does, and remembers every request body in `requests`.
 
-    `status` other than 200 is sent as an OpenAI error; `break_after` pieces it drops the connection.
+    `status` other than 200 is sent as an OpenAI error; `break_after` pieces it drops the connection; with `hold` it
+    waits for that event after three pieces.
     """
 
     daemon_threads = True
@@ -32,6 +33,7 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
         self.answer = "Nothing."
         self.status = 200
         self.break_after: int | None = None
+        self.hold: threading.Event | None = None
         self.requests: list[dict[str, Any]] = []
         self.cards: list[dict[str, Any]] = [{"id": "scripted", "object": "model", "owned_by": "test"}]
 
@@ -68,6 +70,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if number == self.server.break_after:
                 self.close_connection = True
                 return
+            if number == 3 and self.server.hold is not None:
+                self.server.hold.wait(60)
             self._chunk(
                 [{"index": 0, "delta": {"content": piece if number == 0 else f" {piece}"}, "finish_reason": None}]
             )

@@ -20,8 +20,9 @@ from support_postgresql import Cluster
 from loglore.api import keyring as keyrings
 from loglore.api.app import Parts, Studio, create_app
 from loglore.api.house import House
-from loglore.api.keyring import Keyring, first_key
-from loglore.api.serving import GatewayServer, bind
+from loglore.api.keyring import Keyring
+from loglore.api.listening import bind, first_key
+from loglore.api.serving import GatewayServer
 from loglore.store import keys
 from loglore.store.database import Database, open_database
 

@@ -94,8 +94,10 @@ def test_a_card_shows_tables_and_leaves_out_what_is_meant_for_machines() -> None
     assert '<span class="strong">Title</span>' in shown
     assert shown.count("<tr>") == 2
     assert shown.count("<td>") == 4
+    # A column without a name is still a column.
+    assert shown.index('<tr><td><div class="ll-answer"></div></td>') < shown.index("b</div>")
     assert "&lt;script&gt;" in shown and "<script>" not in shown
-    assert "<img" not in shown
+    assert "<img" not in shown and "![x]" not in shown
     assert (
         markup.card("--- no front matter")
         == '<div class="ll-card"><div class="ll-answer">--- no front matter</div></div>'

@@ -7,13 +7,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import psutil
 import pytest
 from support_gate import Gate
+from support_started import Started, started
 from support_workers import until_state
 
 from loglore.errors import InputError
@@ -22,46 +22,17 @@ from loglore.store import jobs
 from loglore.store.database import open_database
 from loglore.studio import start as starter
 
-CODE = "import sys; from loglore.studio.start import start; start(sys.argv[2], int(sys.argv[1]))"
 
-
-@contextlib.contextmanager
-def studio(home: Path, port: int = 0, host: str = "127.0.0.1") -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
-    """A started studio with the lines it greeted with; whatever is left of it at the end is killed."""
-    environment = {**os.environ, "LOGLORE_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
-    with subprocess.Popen(
-        [sys.executable, "-c", CODE, str(port), host],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.strip())
-            if line.startswith("Ctrl-C"):
-                break
-        try:
-            yield process, lines
-        finally:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-            process.kill()
-
-
-def _urls(lines: list[str]) -> tuple[str, str]:
-    return lines[0].split()[-1], lines[1].split()[1]
+def studio(home: Path, *options: str) -> contextlib.AbstractContextManager[Started]:
+    return started(home, "studio", "--port", "0", *options, LOGLORE_HOME=str(home), CUDA_VISIBLE_DEVICES="")
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_all_answer_and_all_end(tmp_path: Path, ending: signal.Signals) -> None:
-    with studio(tmp_path) as (process, lines):
-        page, api = _urls(lines)
-        assert httpx2.get(api.removesuffix("/v1") + "/health").json()["status"] == "ok"
-        assert httpx2.get(page).status_code == 200
+    with studio(tmp_path) as found:
+        process, lines = found.process, found.greeting
+        assert httpx2.get(found.api.removesuffix("/v1") + "/health").json()["status"] == "ok"
+        assert httpx2.get(found.page, follow_redirects=True).status_code == 200
         assert lines[2].startswith("admin key, shown this once (scopes chat, manage): ll-")
         assert lines[3].startswith("jobs: worker ") and "1 at once" in lines[3]
         assert "none yet: make quickstart" in lines[4]
@@ -81,20 +52,14 @@ def test_a_chat_in_the_browser_opens_on_its_log(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     for name in ("a b.log", "c.log"):
         (tmp_path / "logs" / name).write_text("2026-01-01 00:00:00 ERROR link down\n")
-    command = [sys.executable, "-m", "loglore", "chat", "--web", "logs/a b.log", "logs/c.log"]
-    environment = {**os.environ, "LOGLORE_HOME": str(tmp_path / "home")}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(3)]
-        page, api = _urls(lines)
-        assert page.endswith("/chat?log=a+b.log&log=c.log")
-        listed = httpx2.get(f"{api}/studio/logs").json()
+    with started(tmp_path, "chat", "--web", "logs/a b.log", "logs/c.log", LOGLORE_HOME=str(tmp_path / "home")) as found:
+        assert found.page.endswith("/chat?log=a+b.log&log=c.log")
+        listed = httpx2.get(f"{found.api}/studio/logs").json()
         assert [each["path"] for each in listed["data"]] == ["a b.log", "c.log"]
-        assert httpx2.get(page).status_code == 200
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert httpx2.get(found.page).status_code == 200
+        found.process.send_signal(signal.SIGTERM)
+        assert found.process.wait(20) == 0
+    environment = {**os.environ, "LOGLORE_HOME": str(tmp_path / "home")}
     for options in (["--web", "missing.log"], ["--web", "logs/c.log", "--ask", "why?"], ["logs/c.log", "--json"]):
         refused = subprocess.run(
             [sys.executable, "-m", "loglore", "chat", *options], cwd=tmp_path, env=environment, capture_output=True,
@@ -104,9 +69,10 @@ def test_a_chat_in_the_browser_opens_on_its_log(tmp_path: Path) -> None:
 
 
 def test_a_child_that_dies_ends_the_studio_with_a_reason(tmp_path: Path) -> None:
-    with studio(tmp_path) as (process, _):
+    with studio(tmp_path) as found:
+        process = found.process
         children = psutil.Process(process.pid).children()
-        children[0].kill()
+        next(child for child in children if "loglore.api" in child.cmdline()).kill()
         assert process.wait(20) == 1
         assert process.stderr is not None
         assert "the API ended (status -9)" in process.stderr.read()
@@ -125,9 +91,9 @@ def test_a_taken_port_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_off_loopback_the_api_stays_here_and_wants_a_key(tmp_path: Path) -> None:
-    with studio(tmp_path, host="0.0.0.0") as (_, lines):
-        page, api = _urls(lines)
-        assert httpx2.get(page.replace("0.0.0.0", "127.0.0.1")).status_code == 200
+    with studio(tmp_path, "--host", "0.0.0.0") as found:
+        api, lines = found.api, found.greeting
+        assert httpx2.get(found.page.replace("0.0.0.0", "127.0.0.1"), follow_redirects=True).status_code == 200
         assert api.startswith("http://127.0.0.1:")
         assert httpx2.get(f"{api}/studio/logs").status_code == 401
         key = next(line for line in lines if "admin key" in line).split()[-1]
@@ -154,11 +120,11 @@ def test_a_running_job_is_interrupted_and_goes_on_at_the_next_start(
     gate = Gate()
     with contextlib.closing(gate), contextlib.closing(open_database()) as database:
         values = {"logs": [str(tmp_path / "app.log")], "teacher": {"url": gate.url, "model": "gate"}, "variants": 1}
-        with studio(tmp_path) as (process, _):
+        with studio(tmp_path) as found:
             job = queue.submit(database, "nlplog", values)
             gate.wait_until_asked()
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            found.process.send_signal(signal.SIGINT)
+            assert found.process.wait(60) == 0
         assert (jobs.find(database, job.id).state, jobs.find(database, job.id).note) == ("queued", "interrupted")
         gate.open()
         with studio(tmp_path):

@@ -1,8 +1,9 @@
 """The API's process: `python -m loglore.api --runs runs --logs examples/logs --port 8502`.
 
-Prints two lines when it answers: its base URL, and the text of the admin key when it was made just now (else an empty
-line): nowhere else is that text written. With `--until-eof` it ends when standard input does: that is how its starter
-stops it, and how it notices that the starter is gone, since a pipe closes with the process that held it.
+Prints two lines when it can be connected to: its base URL, and the text of the admin key when it was made just now
+(else an empty line): nowhere else is that text written. It answers when the rest of it is imported; meanwhile pages
+start. With `--until-eof` it ends when standard input does: that is how its starter stops it, and how it notices that
+the starter is gone, since a pipe closes with the process that held it.
 """
 
 import argparse
@@ -13,18 +14,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
-
-from loglore.api.app import Parts, Studio, create_app
-from loglore.api.bounds import PatientOnce
-from loglore.api.guard import LOOPBACK
-from loglore.api.house import House
-from loglore.api.keyring import Keyring, first_key
-from loglore.api.serving import bind
+from loglore.api.listening import bind, first_key
 from loglore.errors import InputError, JobError
 from loglore.store import chats, connections
-from loglore.store.database import open_database
+from loglore.store.database import Database, open_database
+
+if TYPE_CHECKING:
+    import uvicorn
 
 STOP_TIMEOUT_S = 5.0
 BAD_INPUT = 2
@@ -49,29 +47,41 @@ def main() -> None:
 
 
 def _serve(wish: argparse.Namespace) -> None:
-    off_loopback = wish.host not in LOOPBACK
     with contextlib.closing(open_database()) as database, contextlib.closing(bind(wish.host, wish.port)) as bound:
         host = f"[{wish.host}]" if ":" in wish.host else wish.host
         url = f"http://{host}:{bound.getsockname()[1]}"
         # Whoever wrote them is gone.
         chats.interrupt(database)
-        keyring = Keyring(database, wish.require_key or off_loopback)
-        house = House(database, f"{url}/v1", keyring.required)
-        parts = Parts(house, database, keyring, wish.history_days, open_to_all=off_loopback)
-        app = create_app(parts, Studio(wish.runs, wish.logs))
-        config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
-        if wish.until_eof:
-            threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
         # At the first start, so that it can be brought to other machines; without the extra s3 there are no secrets.
         if importlib.util.find_spec("cryptography"):
             connections.make_key(database)
         # The socket listens already: who reads these lines can connect.
         print(f"{url}\n{first_key(database) or ''}", flush=True)
+        server = _server(wish, database, url)
+        if wish.until_eof:
+            threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
         server.run(sockets=[bound])
 
 
-def _stop_at_eof(server: uvicorn.Server) -> None:
+def _server(wish: argparse.Namespace, database: Database, url: str) -> "uvicorn.Server":
+    import uvicorn
+
+    from loglore.api.app import Parts, Studio, create_app
+    from loglore.api.bounds import PatientOnce
+    from loglore.api.guard import LOOPBACK
+    from loglore.api.house import House
+    from loglore.api.keyring import Keyring
+
+    off_loopback = wish.host not in LOOPBACK
+    keyring = Keyring(database, wish.require_key or off_loopback)
+    house = House(database, f"{url}/v1", keyring.required)
+    parts = Parts(house, database, keyring, wish.history_days, open_to_all=off_loopback)
+    app = create_app(parts, Studio(wish.runs, wish.logs))
+    config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
+    return uvicorn.Server(config)
+
+
+def _stop_at_eof(server: "uvicorn.Server") -> None:
     while os.read(sys.stdin.fileno(), 1024):
         pass
     server.should_exit = True

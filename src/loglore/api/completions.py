@@ -160,11 +160,24 @@ def _body(kind: type[ChatWish] | type[TextWish]) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Put the schemas of errors, and of the bodies that routes read themselves, into the OpenAPI document."""
+    """Put the schemas of errors, and of the bodies that routes read themselves, into the OpenAPI document.
+
+    It is made when it is asked for: that takes a third of a second, which nobody should wait for at a start.
+    """
+    made = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(made())
+        return made()
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _complete(document: dict[str, Any]) -> None:
     _, found = models_json_schema(
         [(ChatWish, "validation"), (TextWish, "validation")], ref_template="#/components/schemas/{model}"
     )
-    document = app.openapi()
     document.setdefault("components", {}).setdefault("schemas", {}).update({**found["$defs"], "Error": SCHEMA})
     for methods in document["paths"].values():
         for route in methods.values():

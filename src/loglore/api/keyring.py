@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from loglore.api import errors
 from loglore.api.errors import ApiError
 from loglore.errors import JobError
-from loglore.store import audit, keys
+from loglore.store import keys
 from loglore.store.database import Database
 from loglore.store.keys import Key
 
@@ -175,15 +175,6 @@ def scope_of(scope: Scope) -> keys.Scope:
     path = scope["path"]
     reads_models = scope["method"] in ("GET", "HEAD") and MODEL_PATHS.fullmatch(path)
     return "chat" if reads_models or CHAT_PATHS.fullmatch(path) else "manage"
-
-
-def first_key(database: Database) -> str | None:
-    """The text of an admin key, made when there is no key yet, not even a revoked one; to be shown once."""
-    if keys.keys(database):
-        return None
-    made, text = keys.create(database, "admin", keys.SCOPES, time.time())
-    audit.audit(database, None, "key.create", made.id, {"name": made.name, "scopes": list(made.scopes)})
-    return text
 
 
 def _slot(key_id: str, limit: int) -> tuple[str, int]:

@@ -19,6 +19,7 @@ from loglore.api.bounds import PatientOnce
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
+from loglore.api.listening import bind
 from loglore.errors import InputError, JobError
 from loglore.serve.engine import Session
 from loglore.serve.samples import samples
@@ -26,7 +27,6 @@ from loglore.serve.supervised import Plan
 from loglore.store import keys
 from loglore.store.database import Database, open_database
 
-BACKLOG = 2048
 # Addresses that are no place to connect to.
 ANYWHERE = ("0.0.0.0", "::")
 STOP_TIMEOUT_S = 2
@@ -129,29 +129,6 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `_serve`."""
         yield
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        InputError: no such address here, or a port that is taken or out of range.
-    """
-    if not 0 <= port <= 65535:
-        raise InputError(f"port {port}: expected 0 (a free one) to 65535")
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
-    except (OSError, UnicodeError):
-        raise InputError(f"host {host}: no such address") from None
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind(address)
-        bound.listen(BACKLOG)
-    except OSError as fault:
-        bound.close()
-        raise InputError(f"{host}:{port} cannot be used: {fault.strerror}; choose another --port, or 0") from None
-    return bound
 
 
 def _has_key(database: Database) -> bool:

@@ -13,6 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 Emit = Callable[..., None]
+# A comment, which readers of events skip: so whoever waits for a model that thinks can stop, and proxies stay patient.
+BEAT, QUIET_S = ": waiting\n\n", 1.0
 
 
 class Held(StreamingResponse):
@@ -42,7 +44,8 @@ def event(name: str, **fields: Any) -> str:
 async def from_thread(pool: Executor, work: Callable[[Emit], None]) -> AsyncGenerator[str, None]:
     """Run blocking `work(emit)` in a thread and yield the events it emits; when the stream is closed, `emit` raises.
 
-    The errors of `work` are raised at the end. Closing waits until `work` has ended.
+    While there are none, a `BEAT` comes every `QUIET_S` seconds. The errors of `work` are raised at the end. Closing
+    waits until `work` has ended.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
@@ -60,12 +63,21 @@ async def from_thread(pool: Executor, work: Callable[[Emit], None]) -> AsyncGene
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
     running = loop.run_in_executor(pool, run)
+    coming = asyncio.ensure_future(queue.get())
     try:
-        while (item := await queue.get()) is not None:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=QUIET_S)
+            if not done:
+                yield BEAT
+                continue
+            if (item := coming.result()) is None:
+                break
             yield item
+            coming = asyncio.ensure_future(queue.get())
         await running
     finally:
         left.set()
+        coming.cancel()
         # The server cancels again and again until its scope is left; what `work` uses must not be released before.
         with anyio.CancelScope(shield=True), contextlib.suppress(ClientLeftError):
             await running

@@ -1,6 +1,7 @@
 """Audit: who did what to what, and when; the newest first."""
 
 from html import escape
+from typing import Any
 
 import streamlit as st
 
@@ -27,11 +28,11 @@ def show() -> None:
         if not found["data"]:
             shared.empty(say("audit.none"), say("audit.none_help"))
         else:
-            head = [say(f"audit.{name}") for name in ("when", "actor", "action", "target", "detail")]
+            head = [say(f"audit.{name}") for name in ("when", "actor", "action", "thing", "detail")]
             rows = [
                 [shared.moment(each["time"]), escape(each["actor"]), escape(each["action"]),
                  f"<code>{escape(markup.clean(each['target']))}</code>",
-                 escape(markup.clean(", ".join(f"{name} {value}" for name, value in each["detail"].items())))]
+                 escape(markup.clean(", ".join(f"{name} {_plain(value)}" for name, value in each["detail"].items())))]
                 for each in found["data"]
             ]  # fmt: skip
             st.html(markup.table(head, rows))
@@ -42,3 +43,7 @@ def show() -> None:
         if columns[1].button(say("audit.older"), disabled=not found["has_more"]):
             st.session_state["audit-before"] = found["data"][-1]["number"]
             st.rerun()
+
+
+def _plain(value: Any) -> str:
+    return " + ".join(map(str, value)) if isinstance(value, list) else str(value)

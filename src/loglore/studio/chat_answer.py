@@ -54,7 +54,7 @@ def _finished(turn: Turn) -> None:
     st.html(_html(answer["answer"], answer["claims"], say("chat.nav")))
     st.caption(markup.left_out(answer["evidence"]) + ("" if answer["renewed"] else " " + say("chat.same_evidence")))
     with st.expander(say("chat.saw")):
-        st.code(markup.clean(answer["evidence"]["text"]), language=None, height=320)
+        st.code(markup.clean(answer["evidence"]["text"]), language=None, height=320, wrap_lines=True)
     ends = {"length": "chat.cut", "repeats": "chat.circles"}
     cut = say(ends[answer["finish_reason"]]) if answer["finish_reason"] in ends else ""
     told = say(

@@ -84,10 +84,11 @@ def _timeline(logs: Sequence[Reference], facts: Mapping[str, Any]) -> None:
         wish = {"logs": list(logs), "since": zoom[1], "until": zoom[2]}
         found = shared.api().post("/studio/logs/timeline", wish)
         timeline = found["timeline"] or timeline
+    begins = [{**each, "text": markup.clean(each["text"])} for each in facts["begins"]]
     key = f"chat-timeline-{st.session_state.get('chat-drawn', 0)}"
     chosen = st.altair_chart(
-        charts.timeline(timeline["rows"], timeline["bucket_seconds"]), width="stretch", on_select="rerun",
-        selection_mode=charts.SPAN, key=key, alt=say("chat.timeline_alt"),
+        charts.timeline(timeline["rows"], timeline["bucket_seconds"], begins), width="stretch",
+        on_select="rerun", selection_mode=charts.SPAN, key=key, alt=say("chat.timeline_alt"),
     )  # fmt: skip
     span = _span(chosen)
     if span and st.session_state.get("chat-span") != span:

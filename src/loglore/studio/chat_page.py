@@ -11,6 +11,7 @@ import streamlit as st
 
 from loglore.errors import InputError, JobError
 from loglore.studio import (
+    charts,
     chat_answer,
     chat_compare,
     chat_focus,
@@ -52,6 +53,7 @@ def show() -> None:
             chat_history.show(logs)
         st.title(say("chat.title"))
         if not logs:
+            charts.prepare()
             shared.empty(say("chat.no_log"), say("chat.no_log_help"))
             return
         if not chat_log.ready(logs):
@@ -120,6 +122,7 @@ def _question(logs: Sequence[Reference]) -> dict[str, Any] | None:
 def _ask(logs: Sequence[Reference], wish: dict[str, Any], asked: Sequence[Asked]) -> None:
     """Ask every chosen model, and draw the answers as they come; the API keeps what came, also of a stopped one."""
     wish = {"logs": list(logs), "chat": chat_history.begin(logs), **wish}
+    chat_history.watch_for_stop(wish["chat"])
     with st.chat_message("user", avatar=chat_answer.USER):
         st.text(markup.clean(wish["question"]))
     with st.chat_message("assistant", avatar=chat_answer.ASSISTANT):
@@ -141,17 +144,19 @@ def _ask(logs: Sequence[Reference], wish: dict[str, Any], asked: Sequence[Asked]
 def _stream(wish: dict[str, Any], place: tuple[Any, Any], heard: dict[str, Any]) -> None:
     """Draw one answer as it comes; `heard` gets the number of its turn."""
     note, text = place
-    said, drawn = "", 0.0
+    said, told, drawn = "", "", 0.0
     events = shared.api().ask(wish)
     # Closed whatever happens: a stop or a click elsewhere ends this script here, and closing ends the answer.
     with contextlib.closing(events):  # type: ignore[type-var]
         for name, data in events:
             if name == "conversation":
                 heard["turn"] = data["turn"]
-            elif name == "status":
-                note.caption(f"{markup.label(data['text'])}…")
-            elif name == "evidence":
-                note.caption(markup.left_out(data))
+            elif name in ("status", "evidence"):
+                told = f"{markup.label(data['text'])}…" if name == "status" else markup.left_out(data)
+                note.caption(told)
+            elif name == "waiting":
+                # Only where something is drawn does Streamlit notice that the reader stopped the answer.
+                text.html(markup.answer(said)) if said else note.caption(told)
             elif name == "reading":
                 done = min(data["done"] / max(data["total"], 1), 1.0)
                 text.progress(done, say("chat.reading", tokens=f"{data['total']:,}"))

@@ -3,8 +3,6 @@
 from collections import defaultdict
 from html import escape
 
-import altair as alt
-import polars as pl
 import streamlit as st
 
 from loglore.studio import charts, markup, shared
@@ -37,20 +35,7 @@ def show() -> None:
         for each in found["data"]:
             months[each["month"], each["kind"]] += each["dollars"]
         rows = [{"month": month, "kind": kind, "dollars": value} for (month, kind), value in sorted(months.items())]
-        chart = (
-            alt.Chart(pl.DataFrame(rows))
-            .mark_bar()
-            .encode(
-                x=alt.X("month:N", title=None, axis=alt.Axis(labelAngle=0)),
-                y=alt.Y("dollars:Q", title="$"),
-                color=alt.Color(
-                    "kind:N", scale=alt.Scale(range=charts.SERIES), legend=alt.Legend(orient="top", title=None)
-                ),
-                tooltip=["month", "kind", alt.Tooltip("dollars:Q", format="$.2f")],
-            )
-            .properties(height=220)
-        )
-        st.altair_chart(chart, width="stretch", alt=say("costs.chart_alt"))
+        st.altair_chart(charts.costs(rows), width="stretch", alt=say("costs.chart_alt"))
         head = [say(f"costs.{name}") for name in ("when", "kind", "key", "jobs", "gpu_hours", "dollars")]
         table = [
             [each["month"], escape(each["kind"]), escape(each["created_by"] or say("common.local")),

@@ -34,8 +34,9 @@ def show() -> None:
 
 def _datasets(job: dict[str, Any]) -> None:
     made = (job["report"] or {}).get("job", {}).get("datasets", {})
+    row = st.container(horizontal=True)
     for name in made.values():
-        if st.button(say("data.open_one", name=name), key=f"open-{name}", icon=":material/database:"):
+        if row.button(say("data.open_one", name=name), key=f"open-{name}", icon=":material/database:"):
             st.session_state["go-view-data"] = "list"
             shared.go("dataset", name)
 

@@ -4,8 +4,6 @@ import json
 from html import escape
 from typing import Any
 
-import altair as alt
-import polars as pl
 import streamlit as st
 
 from loglore.studio import charts, data_adding, data_connections, data_generating, markup, shared
@@ -149,20 +147,5 @@ def histogram(found: dict[str, Any]) -> None:
             (say("data.fill"), f"{found['packed']['fill']:.1%}"),
         ]
     )
-    edges = found["edges"]
-    bars = [
-        {"start": start, "end": end, "rows": count}
-        for start, end, count in zip(edges, edges[1:], found["counts"], strict=False)
-    ]
-    chart = (
-        alt.Chart(pl.DataFrame(bars))
-        .mark_bar(color=charts.SERIES[0])
-        .encode(
-            x=alt.X("start:Q", title=say("data.tokens"), axis=alt.Axis(grid=False)),
-            x2="end:Q",
-            y=alt.Y("rows:Q", title=say("data.rows"), axis=alt.Axis(tickMinStep=1)),
-            tooltip=["start:Q", "end:Q", "rows:Q"],
-        )
-        .properties(height=220)
-    )
+    chart = charts.histogram(found["edges"], found["counts"], say("data.tokens"), say("data.rows"))
     st.altair_chart(chart, width="stretch", alt=say("data.histogram_alt"))

@@ -177,10 +177,12 @@ def _details(job: dict[str, Any]) -> None:
 
 
 def listing(jobs: list[dict[str, Any]]) -> str:
-    """Jobs as a table (HTML); of what kind they are only where there are several."""
+    """Jobs as a table (HTML); of what kind they are only where there are several, results only where there is one."""
     names = ["name", "id", "kind", "state", "created", "took", "cost", "result"]
     if len({each["kind"] for each in jobs}) == 1:
         names.remove("kind")
+    if not any(each["published"] for each in jobs):
+        names.remove("result")
     rows = [[_cell(each, name) for name in names] for each in jobs]
     return markup.table([say(f"job.{name}") for name in names], rows, [names.index("took"), names.index("cost")])
 

@@ -116,21 +116,22 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
 _RULE = re.compile(r"[\s|:-]+")
+_PICTURE = re.compile(r"!\[[^\]\n]*\]\([^)\n]*\)")
 
 
 def card(text: str) -> str:
     """A model's card as HTML: its tables as tables, the rest as `answer`; what is meant for machines is left out.
 
-    A card comes from whoever made the model, so Markdown is not interpreted further.
+    A card comes from whoever made the model, so Markdown is not interpreted further, and pictures are left out.
     """
     pieces = []
-    lines = _FRONT_MATTER.sub("", text).splitlines()
+    lines = _PICTURE.sub("", _FRONT_MATTER.sub("", text)).splitlines()
     for is_table, group in itertools.groupby(lines, lambda line: line.startswith("|")):
         if not is_table:
             pieces.append(answer("\n".join(group)))
             continue
         rows = [
-            [answer(cell.strip()) for cell in line.strip().strip("|").split("|")]
+            [answer(cell.strip()) for cell in line.strip().removeprefix("|").removesuffix("|").split("|")]
             for line in group
             if not _RULE.fullmatch(line)
         ]

@@ -4,34 +4,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from loglore.studio import (
-    audit_page,
-    chat_page,
-    costs_page,
-    data_page,
-    keys_page,
-    models_page,
-    runs_page,
-    sessions_page,
-    tests_page,
-    tuning_page,
-)
+from loglore.studio.page_list import PAGES
 from loglore.studio.words import DEFAULT, LANGUAGES, say
 
 HERE = Path(__file__).parent
-PAGES = (
-    ("chat", chat_page.show, "forum"),
-    ("data", data_page.show, "database"),
-    ("models", models_page.show, "deployed_code"),
-    ("tuning", tuning_page.show, "model_training"),
-    ("tests", tests_page.show, "rule"),
-    ("sessions", sessions_page.show, "terminal"),
-    ("runs", runs_page.show, "timeline"),
-    ("keys", keys_page.show, "key"),
-    ("costs", costs_page.show, "payments"),
-    ("audit", audit_page.show, "history"),
-)
-
 # A file of our own: Streamlit would load a named icon from elsewhere.
 st.set_page_config(page_title="LogLore", page_icon=str(HERE / "icon.svg"), layout="wide")
 if "language" not in st.session_state:

@@ -1,14 +1,21 @@
 """The page server's process: `python -m loglore.studio.process HOST PORT API_URL`; it ends when standard input does.
 
 It is Streamlit's server with our settings, and with the routes that take uploads (`relay`). The page script gets the
-API's URL as its argument.
+API's URL as its argument; what it imports is imported before the server answers, so that the first visitor need not
+wait for it.
 """
 
+import contextlib
 import os
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 # Quiet, local, nothing sent home. Colours hold a contrast of at least 4.5 : 1 in both schemes.
 OPTIONS: dict[str, Any] = {
@@ -34,6 +41,7 @@ OPTIONS: dict[str, Any] = {
 
 def main() -> None:
     """Serve the pages."""
+    from starlette.routing import Route
     from streamlit.starlette import App
 
     from loglore.studio import relay
@@ -42,9 +50,28 @@ def main() -> None:
     threading.Thread(target=_end_at_eof, daemon=True).start()
     page = str(Path(__file__).with_name("page.py"))
     sys.argv = [page, api_url]
-    App(page, routes=relay.routes(api_url, host)).run(
+    routes = [Route("/", _to_the_chat, methods=["GET"]), *relay.routes(api_url, host)]
+    App(page, routes=routes, lifespan=_prepared).run(
         config={**OPTIONS, "server.address": host, "server.port": int(port)}
     )
+
+
+async def _to_the_chat(request: "Request") -> "Response":
+    """The bare address leads to the chat; relative, so that it also does behind a proxy that strips a prefix."""
+    from starlette.responses import RedirectResponse
+
+    query = request.url.query
+    return RedirectResponse(f"chat?{query}" if query else "chat", headers={"Cache-Control": "no-cache"})
+
+
+@contextlib.asynccontextmanager
+async def _prepared(_: Any) -> AsyncIterator[None]:
+    """Import what the first visitor's page needs; before that the server does not answer."""
+    import streamlit.emojis  # noqa: F401  which takes longer than any page
+
+    from loglore.studio import page_list  # noqa: F401
+
+    yield
 
 
 def _end_at_eof() -> None:

@@ -35,7 +35,7 @@ def routes(api_url: str, host: str) -> "list[BaseRoute]":
     from starlette.routing import Route
 
     timeout = httpx2.Timeout(TIMEOUT_S, connect=5.0)
-    client = httpx2.AsyncClient(timeout=timeout, trust_env=False)
+    client = httpx2.AsyncClient(timeout=timeout, trust_env=False, verify=api_url.startswith("https:"))
     target = f"{api_url.rstrip('/')}/v1/uploads"
 
     async def relay(request: "Request") -> "Response":

@@ -67,34 +67,31 @@ def start(
     _check_installed()
     page_port = _free_port(host, port)
     api_host = host if host in LOOPBACK else LOOPBACK[0]
-    # Known beforehand, so that API, worker and pages start at the same time.
+    # Known beforehand, so that pages, API and worker start at the same time.
     wanted = _free_port(api_host, api_port if api_port is not None else port + 1 if port else 0)
     folder = load().home / "sessions"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     log_of = {name: folder / f"{stamp}-{name}.log" for name in ("api", "worker", "page")}
+    api_url, page_url = (f"http://{_in_url(name)}:{number}" for name, number in ((api_host, wanted), (host, page_port)))
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
+        page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"]))
         api = stack.enter_context(_child("loglore.api", _api_arguments(host, wanted, runs, logs), log_of["api"]))
-        api_url, page_url = (
-            f"http://{_in_url(name)}:{number}" for name, number in ((api_host, wanted), (host, page_port))
-        )
-        command = _child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"])
-        page = stack.enter_context(command)
-        admin_key = _admin_key(api, log_of["api"])
-        children, works = {"API": (api, log_of["api"])}, "no worker here"
+        children, works = {"API": (api, log_of["api"]), "page server": (page, log_of["page"])}, "no worker here"
         if worker:
             told = ["--until-eof", "--executor", executor, *(["--address", address] if address else [])]
             command = _child("loglore.jobs.work", told, log_of["worker"], SAVE_TIMEOUT_S)
-            working = stack.enter_context(command)
-            works = _first_line("worker", working, log_of["worker"])
-            children["worker"] = (working, log_of["worker"])
+            children["worker"] = (stack.enter_context(command), log_of["worker"])
+        admin_key = _admin_key(api, log_of["api"])
+        if worker:
+            works = _first_line("worker", *children["worker"])
         _wait_for_page(page_url, page, log_of["page"])
         print(_greeting(f"{page_url}{opens}", api_url, works, admin_key, host not in LOOPBACK))
         print(f"  runs: {_shown(runs)}\n  logs: {logs}")
         print("Ctrl-C stops it; running jobs save and go on at the next start.", flush=True)
-        _watch({**children, "page server": (page, log_of["page"])})
+        _watch(children)
 
 
 def _api_arguments(host: str, port: int, runs: Path, logs: Path) -> list[str]:
@@ -105,7 +102,7 @@ def _api_arguments(host: str, port: int, runs: Path, logs: Path) -> list[str]:
 
 
 def _admin_key(api: Process, log: Path) -> str:
-    """Wait until the API answers; its admin key, which is empty but for the first start ever."""
+    """Wait until the API listens; its admin key, which is empty but for the first start ever."""
     _first_line("API", api, log)
     assert api.stdout is not None
     return api.stdout.readline().decode().strip()
