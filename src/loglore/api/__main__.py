@@ -16,12 +16,15 @@ from pathlib import Path
 
 import uvicorn
 
+from loglore import settings
 from loglore.api.app import Parts, Studio, create_app
 from loglore.api.bounds import PatientOnce
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
 from loglore.api.keyring import Keyring, first_key
 from loglore.api.serving import bind
+from loglore.cluster.connection import address_of
+from loglore.cluster.serving import Place
 from loglore.errors import InputError, JobError
 from loglore.store import chats, connections
 from loglore.store.database import open_database
@@ -39,6 +42,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
     parser.add_argument("--logs", type=Path, default=Path("examples/logs"), help="folder of logs that may be read")
     parser.add_argument("--history-days", type=float, default=30.0, help="how long completions are kept")
+    cluster = "sessions may be started on a Ray cluster, too: URL of its job server"
+    parser.add_argument("--cluster", nargs="?", const="", help=cluster)
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     wish = parser.parse_args()
     try:
@@ -57,7 +62,8 @@ def _serve(wish: argparse.Namespace) -> None:
         chats.interrupt(database)
         keyring = Keyring(database, wish.require_key or off_loopback)
         house = House(database, f"{url}/v1", keyring.required)
-        parts = Parts(house, database, keyring, wish.history_days, open_to_all=off_loopback)
+        place = _place(wish.cluster) if wish.cluster is not None else None
+        parts = Parts(house, database, keyring, wish.history_days, off_loopback, place)
         app = create_app(parts, Studio(wish.runs, wish.logs))
         config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
@@ -69,6 +75,10 @@ def _serve(wish: argparse.Namespace) -> None:
         # The socket listens already: who reads these lines can connect.
         print(f"{url}\n{first_key(database) or ''}", flush=True)
         server.run(sockets=[bound])
+
+
+def _place(url: str) -> Place:
+    return Place(address_of(url or None), settings.load().home.absolute())
 
 
 def _stop_at_eof(server: uvicorn.Server) -> None:

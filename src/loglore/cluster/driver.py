@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from loglore.cluster.order import Order
 from loglore.errors import InputError
 from loglore.jobs import process
 from loglore.jobs.executor import BAD_INPUT, DONE, STOPPED
-from loglore.jobs.kinds import spec_class
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.tuning import tune
@@ -55,10 +54,11 @@ def main(folder: Path, expected: str) -> int:
 
 
 def _perform(folder: Path, asked: Order) -> dict[str, Any]:
+    from loglore.cluster import everywhere
     from loglore.jobs import runner
 
     run = folder.parent
-    spec = spec_class(asked.kind, asked.kind).parse(asked.spec, asked.kind)
+    spec = everywhere.spec_class(asked.kind).parse(asked.spec, asked.kind)
     inputs = [path for paths in spec.inputs().values() for path in paths]
     for path in order.missing(inputs):
         raise InputError(f"{path} is not on node {os.uname().nodename}: put it where all nodes see it")
@@ -70,25 +70,22 @@ def _perform(folder: Path, asked: Order) -> dict[str, Any]:
             return train(one, where, asked)
 
         return runner.result_of(asked.kind, spec, context, by_workers)
-    if asked.kind == "synth":
-        from loglore.cluster import writing
-
-        if writing.is_large(spec):
-            return runner.result_of(asked.kind, spec, context, _by_all_nodes)
-    return runner.result_of(asked.kind, spec, context, runner.here)
+    work = everywhere.work_of(asked.kind, spec)
+    perform = runner.here if work is None else lambda _, one, where: _by_all_nodes(work, one, where)
+    return runner.result_of(asked.kind, spec, context, perform)
 
 
-def _by_all_nodes(_: str, spec: Any, context: RunFolder) -> dict[str, Any]:
+def _by_all_nodes(work: Callable[..., dict[str, Any]], spec: Any, context: RunFolder) -> dict[str, Any]:
     import ray
 
-    from loglore.cluster import nodes, writing
+    from loglore.cluster import nodes
 
     ray.init(logging_level="warning")
     process.listen()  # Ray has put its own handlers in place of the driver's
     try:
         inputs = [path for paths in spec.inputs().values() for path in paths]
         context.event("nodes asked", nodes=nodes.check(context.path / order.FOLDER, inputs, False))
-        return writing.synth(spec, context)
+        return work(spec, context)
     finally:
         ray.shutdown()
 

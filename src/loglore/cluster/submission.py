@@ -62,7 +62,8 @@ class OnRay:
         want = wanted(kind, spec, self.gpus, connection.nodes_of(self.address))
         folder = (context.path / order.FOLDER).absolute()
         end_earlier(self.address, context.path)
-        values = absolute(spec).model_dump(mode="json")
+        # What was left open stays open: some keys may not be given beside others.
+        values = absolute(spec).model_dump(mode="json", exclude_unset=True)
         workers = want.workers
         if kind == "train":
             # The plan of steps is made for as many as there were first, whatever becomes of them.

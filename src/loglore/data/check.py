@@ -211,7 +211,7 @@ class _One:
             among=leaks.Table(np.unique(np.concatenate(tables))) if tables else None,
             limit=limit,
         )
-        for look in looks(self.listing, wish, self.digests, on_bytes):
+        for look in looks(self.report.name, self.listing, wish, self.digests, on_bytes):
             if look.bad and look.bad.kind == UNREADABLE:
                 # Nothing after this can be read; what was found so far is still worth telling.
                 number = self.report.rows + self.report.faulty + 1

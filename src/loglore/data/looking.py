@@ -75,14 +75,18 @@ class Look:
     keys: tuple[Any, ...] = ()
 
 
-# Looks at all rows of a listing; what is known by its digest already needs no sketch. Told of the bytes that were read.
-Looks = Callable[[sources.Listing, Wish, Container[bytes], Callable[[int], None] | None], Iterator[Look]]
+# Looks at all rows of a path (and what was found there); what is known by its digest already needs no sketch.
+Looks = Callable[[str, sources.Listing, Wish, Container[bytes], Callable[[int], None] | None], Iterator[Look]]
 
 
 def here(
-    listing: sources.Listing, wish: Wish, known: Container[bytes], on_bytes: Callable[[int], None] | None = None
+    path: str,
+    listing: sources.Listing,
+    wish: Wish,
+    known: Container[bytes],
+    on_bytes: Callable[[int], None] | None = None,
 ) -> Iterator[Look]:
-    """Look at all rows of a listing in this process.
+    """Look at all rows of a path in this process.
 
     Raises:
         InputError: a tokenizer without a usable chat template.

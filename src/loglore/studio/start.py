@@ -56,7 +56,8 @@ def start(
         logs: folder of logs that may be asked about by path.
         api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
         worker: also start a worker, which runs the jobs.
-        executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`.
+        executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`, on which sessions may
+            then be started, too.
         address: URL of the cluster's job server; None for the default.
         opens: path and query of the page whose address is printed.
 
@@ -76,7 +77,9 @@ def start(
     with _terminate_as_interrupt(), contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
-        api = stack.enter_context(_child("loglore.api", _api_arguments(host, wanted, runs, logs), log_of["api"]))
+        there = ["--cluster", *([address] if address else [])] if executor == "ray" else []
+        told = [*_api_arguments(host, wanted, runs, logs), *there]
+        api = stack.enter_context(_child("loglore.api", told, log_of["api"]))
         api_url, page_url = (
             f"http://{_in_url(name)}:{number}" for name, number in ((api_host, wanted), (host, page_port))
         )
