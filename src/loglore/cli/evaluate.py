@@ -26,6 +26,9 @@ def test(
         Path | None, typer.Option(help="Chat rows with true answers, or a folder of splits (its test file).")
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="Test the model at this OpenAI-compatible URL.")] = None,
+    replica: Annotated[
+        list[str] | None, typer.Option(help="Another URL of the same model, to share the rows; may be repeated.")
+    ] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the endpoint's key.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Most requests in flight at the endpoint.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="LoRA adapter folder.")] = None,
@@ -62,6 +65,7 @@ def test(
         "system": system,
         "batch_size": batch_size,
         "seed": seed,
+        "replicas": replica,
         **_tested(model, endpoint, key_env, concurrency),
     }
     values = {name: value for name, value in given.items() if value is not None}
