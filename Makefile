@@ -1,8 +1,9 @@
 # make quickstart: the whole workflow. make test: the tests. Both install into .venv first (make install).
+# make test-cluster: the tests of jobs on a Ray cluster, which need Ray (240 MB).
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install quickstart test lint
+.PHONY: install quickstart test test-cluster lint
 
 install: .venv/installed
 
@@ -19,7 +20,14 @@ quickstart: install
 	$(BIN)/loglore quickstart
 
 test: install
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(BIN)/pytest --numprocesses auto --dist worksteal --ignore-glob 'tests/cluster/test_on_*.py'
+
+test-cluster: .venv/installed-ray
+	$(BIN)/pytest --numprocesses 0 tests/cluster
+
+.venv/installed-ray: .venv/installed requirements-ray.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-ray.lock
+	@touch $@
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -7,18 +7,23 @@ recipe=$1 out=$2 nodes=$3 victim=${4:-}
 bin=$(dirname "$(command -v ray)")
 export PATH="$bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 
-finish() {
-  for number in $(seq "$nodes"); do
-    ip netns pids "ll$number" 2>/dev/null | xargs -r kill -9 2>/dev/null || true
-    ip netns del "ll$number" 2>/dev/null || true
+finish() { # also what an earlier run left that was killed before it could
+  { ip netns list | grep -o '^ll[0-9]*' || true; } | while read -r name; do
+    ip netns pids "$name" | xargs -r kill -9 2>/dev/null || true
+    ip link del "llv${name#ll}" 2>/dev/null || true
+    ip netns del "$name" || true
   done
   ip link del llbridge 2>/dev/null || true
 }
+finish
 trap finish EXIT
 
-ip link add llbridge type bridge
-ip addr add 10.77.0.1/24 dev llbridge
-ip link set llbridge up
+bridge() {
+  ip link add llbridge type bridge
+  ip addr add 10.77.0.1/24 dev llbridge
+  ip link set llbridge up
+}
+bridge
 start() { # NUMBER ARGUMENTS: a node in its namespace
   ip netns add "ll$1"
   ip link add "llv$1" type veth peer name eth0 netns "ll$1"
@@ -36,17 +41,15 @@ run() { loglore run "$recipe" --out "$out" --executor ray --address http://10.77
 if [ -z "$victim" ]; then run; exit; fi
 
 run & running=$!
-until grep -qs '"event": "checkpoint"' "$out"/*/events.jsonl; do sleep 0.2; done
+until grep -qs '"event": "checkpoint"' "$out"/*/events.jsonl; do kill -0 "$running" && sleep 0.2; done
 if [ "$victim" = NODE ]; then
-  ip netns pids "ll$nodes" | xargs kill -9
+  ip netns pids "ll$nodes" | xargs kill -9 || true
   wait "$running"
 else
-  ip netns pids ll1 | xargs kill -9
+  ip netns pids ll1 | xargs kill -9 || true
   wait "$running" && exit 1 || echo "exit status $? after the head was killed"
-  for number in $(seq "$nodes"); do
-    ip netns pids "ll$number" | xargs -r kill -9 || true
-    ip netns del "ll$number"
-  done
+  finish
+  bridge
   head
   for number in $(seq 2 "$nodes"); do start "$number" --address 10.77.0.11:6379; done
   run

@@ -52,6 +52,26 @@ def test_lock_is_what_is_installed_and_closed() -> None:
                 assert wanted.name.lower().replace("_", "-").replace(".", "-") in pins, f"{name} needs {wanted.name}"
 
 
+def test_lock_of_ray_only_adds() -> None:
+    ours, ray = locked("requirements.lock"), locked("requirements-ray.lock")
+    assert not ours.keys() & ray.keys()
+    pins = ours | ray
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for wanted in map(Requirement, project["optional-dependencies"]["ray"]):
+        assert wanted.specifier.contains(pins[wanted.name]), wanted
+    try:
+        metadata.version("ray")
+    except metadata.PackageNotFoundError:
+        return  # `make test-cluster` looks at the rest
+    for name, version in ray.items():
+        assert metadata.version(name) == version, name
+        for text in metadata.requires(name) or []:
+            wanted = Requirement(text)
+            extras = ("", "data", "default", "train") if name == "ray" else ("",)
+            if wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
+                assert wanted.name.lower().replace("_", "-").replace(".", "-") in pins, f"{name} needs {wanted.name}"
+
+
 def test_light_parts_stay_light() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {Requirement(text).name for text in project["dependencies"]}

@@ -27,6 +27,8 @@ class Settings:
     secret_key: what secrets in the database are sealed with (`LOGLORE_SECRET_KEY`); None: a file of `home` has it.
     checkpoint_s: seconds of training between two checkpoints that a killed run goes on from
         (`LOGLORE_CHECKPOINT_SECONDS`).
+    cluster_storage: where the nodes of a Ray cluster hand runs to each other when they share no path
+        (`LOGLORE_CLUSTER_STORAGE`, `s3://bucket/prefix`); None where run folders are on a path that all see.
     vllm: the `vllm` command of the environment that vLLM lives in (`LOGLORE_VLLM`); by default looked for on the path.
     """
 
@@ -41,6 +43,7 @@ class Settings:
     secret_key: str | None = field(repr=False)
     vllm: str
     checkpoint_s: float
+    cluster_storage: str | None
 
 
 def load() -> Settings:
@@ -69,7 +72,15 @@ def load() -> Settings:
         secret_key=os.environ.get("LOGLORE_SECRET_KEY") or None,
         vllm=os.environ.get("LOGLORE_VLLM") or "vllm",
         checkpoint_s=_number("LOGLORE_CHECKPOINT_SECONDS", "90", "seconds"),
+        cluster_storage=_cluster_storage(),
     )
+
+
+def _cluster_storage() -> str | None:
+    url = os.environ.get("LOGLORE_CLUSTER_STORAGE")
+    if url and not url.startswith("s3://"):
+        raise InputError(f"LOGLORE_CLUSTER_STORAGE={url}: expected s3://bucket/prefix; a path that all see needs none")
+    return url or None
 
 
 def _number(name: str, default: str, unit: str) -> float:

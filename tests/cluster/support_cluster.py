@@ -10,46 +10,53 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from support_workers import until
+
+from loglore.cluster import connection
 
 OBJECT_STORE = 100 << 20  # bytes of a node
 
 
 class SmallCluster:
-    """`url`: of its job server; `address`: for processes that join it. Each node has one CPU."""
+    """`url`: of its job server; `address`: for processes that join it. Each node has one CPU.
+
+    hidden: a folder that the second node sees empty, as a machine without the shared storage; None where a node may not
+    have mounts of its own here.
+    """
 
     def __init__(self, cluster: Any, url: str) -> None:
         self.url, self.address = url, str(cluster.address)
+        self.hidden: Path | None = None
         self._cluster = cluster
 
     def add(self) -> Any:
         return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
 
     @contextlib.contextmanager
-    def apart(self, hidden: Path) -> Iterator[bool]:
-        """A node more, started by `ray start` in a mount namespace where a folder is empty; False where none may be.
-
-        A real process of its own, as on another machine without the shared storage.
-        """
+    def apart(self, hidden: Path) -> Iterator[None]:
+        """A node more, by `ray start` in a mount namespace where a folder is empty; a usual one where none may be."""
+        allowed = subprocess.run(
+            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(hidden)], capture_output=True, check=False
+        )
+        if allowed.returncode:
+            self.add()
+            yield
+            return
         ray = Path(sys.executable).with_name("ray")
         start = [
             str(ray), "start", "--address", self.address, "--num-cpus", "1", "--num-gpus", "0", "--block",
             "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats",
         ]  # fmt: skip
-        inside = f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"
-        allowed = subprocess.run(
-            ["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(hidden)], capture_output=True, check=False
-        )
-        if allowed.returncode:
-            yield False
-            return
         process = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", inside],
+            ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
         try:
-            yield True
+            until(lambda: len(connection.nodes_of(self.url)) == 2)
+            self.hidden = hidden
+            yield
         finally:
             family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
@@ -63,8 +70,8 @@ class SmallCluster:
 
 
 @contextlib.contextmanager
-def small_cluster(nodes: int) -> Iterator[SmallCluster]:
-    """A running cluster; all its processes are ended with it."""
+def small_cluster(hidden: Path | None = None, nodes: int = 2) -> Iterator[SmallCluster]:
+    """So many nodes, or two, the second without a folder; all their processes are ended with them."""
     from ray.cluster_utils import Cluster
 
     port = free_port()
@@ -79,9 +86,10 @@ def small_cluster(nodes: int) -> Iterator[SmallCluster]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         found = SmallCluster(cluster, f"http://127.0.0.1:{port}")
-        for _ in range(nodes - 1):
+        for _ in range(nodes - 1 if hidden is None else 0):
             found.add()
-        yield found
+        with found.apart(hidden) if hidden else contextlib.nullcontext():
+            yield found
     finally:
         cluster.shutdown()
         os.environ.clear()

@@ -36,7 +36,7 @@ HELD_OUT = ["test.jsonl", "corpus=many", "train.jsonl", "validation.json"]
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    with small_cluster(2) as started:
+    with small_cluster(nodes=2) as started:
         yield started
 
 

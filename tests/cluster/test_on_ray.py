@@ -1,9 +1,10 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
 import hashlib
-import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,15 +16,16 @@ import psutil
 import pytest
 from support_cluster import SmallCluster, free_port, small_cluster
 from support_gate import Gate
-from support_tiny import TEXTS
+from support_steps import alone, same, spec
 from support_workers import until, until_state
 
 from loglore.cluster import check, connection, order
 from loglore.cluster.submission import RUN, OnRay
 from loglore.errors import InputError
 from loglore.jobs import recipes, runner
+from loglore.jobs.executor import STOPPED
 from loglore.jobs.queue import submit
-from loglore.models.load import load_model, load_tokenizer
+from loglore.models.load import load_tokenizer
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.store import events, requests
@@ -32,15 +34,9 @@ from loglore.synth import chat
 from loglore.synth.chat import ChatSpec
 from loglore.synth.nlplog import NlplogSpec
 from loglore.train import hyperparameters, plan
-from loglore.train.job import TrainSpec, run
 
 pytest.importorskip("ray")
 
-HYPERPARAMETERS = {
-    "batch_size": 1, "gradient_accumulation_steps": 2, "epochs": 40, "learning_rate": 1e-3, "max_sequence_length": 128,
-    "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no",
-    "lr_warmup_ratio": 0.0, "eval_strategy": "no", "lora_dropout": 0.0, "max_grad_norm": 0.5,
-}  # fmt: skip
 WAITING = """
 import json, sys
 from pathlib import Path
@@ -62,8 +58,8 @@ work(until_idle=sys.argv[2] == "until-idle", patience=Patience(**times), executo
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[SmallCluster]:
-    with small_cluster(2) as started:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallCluster]:
+    with small_cluster(tmp_path_factory.mktemp("seen-by-one")) as started:
         yield started
 
 
@@ -130,10 +126,7 @@ def test_bad_input_is_one_line(cluster: SmallCluster, tmp_path: Path, monkeypatc
 
 
 def test_the_cluster_tells_what_it_has(cluster: SmallCluster, tmp_path: Path, tiny_model: Path) -> None:
-    files.write_json(tmp_path / "h.json", HYPERPARAMETERS | {"epochs": 1})
-    files.write_jsonl(tmp_path / "corpus.jsonl", [{"text": text} for text in TEXTS])
-    values = {"stage": "cpt", "model": str(tiny_model), "train": "corpus.jsonl", "hyperparameters": "h.json"}
-    (tmp_path / "spec.yaml").write_text(json.dumps(values))
+    (tmp_path / "spec.yaml").write_text(spec(tmp_path, tiny_model, 2).model_dump_json())
     found = check.check(cluster.url, tmp_path, tmp_path / "spec.yaml", 2, None)
     assert [node.head for node in found.nodes] == [True, False]
     assert found.lines[0].startswith("2 nodes, 2 CPUs, 0 GPUs; Python ") and f"all see {tmp_path}" in found.lines[0]
@@ -143,15 +136,20 @@ def test_the_cluster_tells_what_it_has(cluster: SmallCluster, tmp_path: Path, ti
         check.check(cluster.url, tmp_path, tmp_path / "spec.yaml", 3, None)
 
 
-def test_a_queued_job_is_paused_resumed_and_goes_on_when_somebody_ends_it(
+def test_queued_jobs_are_cancelled_paused_resumed_and_go_on_when_somebody_ends_them(
     cluster: SmallCluster, home: Path, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGLORE_DATABASE", f"sqlite:///{home / 'loglore.db'}")
     (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
     values = {"logs": [str(tmp_path / "app.log")], "teacher": {"url": gate.url, "model": "gate"}, "variants": 1}
     with open_database() as database:
-        job = submit(database, "nlplog", values)
+        unwanted = submit(database, "nlplog", values)
         with working(cluster, tmp_path):
+            gate.wait_until_asked()
+            assert loglore("jobs", "cancel", unwanted.id).returncode == 0
+            until_state(database, unwanted, "cancelled")
+            assert running(cluster, unwanted) == [] == drivers(Path(unwanted.folder))
+            job = submit(database, "nlplog", values)
             gate.wait_until_asked()
             requests.pause(database, job.id)
             until_state(database, job, "paused")
@@ -194,11 +192,32 @@ class working:  # noqa: N801  # reads as a statement
         self.process.wait(60)
 
 
+def test_ctrl_c_ends_the_job_there_and_the_same_command_goes_on(
+    cluster: SmallCluster, gate: Gate, tmp_path: Path
+) -> None:
+    (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
+    teacher = f"{{url: {gate.url!r}, model: gate}}"
+    recipe(tmp_path, f"name: one\njobs:\n  a: {{kind: nlplog, logs: [app.log], teacher: {teacher}, variants: 1}}\n")
+    out = tmp_path / "out"
+    arguments = ["run", str(tmp_path / "recipe.yaml"), "--out", str(out), "--executor", "ray", "--address", cluster.url]
+    waiting = subprocess.Popen([sys.executable, "-m", "loglore", *arguments], stderr=subprocess.PIPE)
+    gate.wait_until_asked()
+    (driver,) = drivers(out / "a")
+    waiting.send_signal(signal.SIGINT)
+    said(waiting)
+    assert waiting.returncode == 130 and not driver.is_running()
+    assert files.read_json(out / "a" / order.FOLDER / order.OUTCOME)["status"] == STOPPED
+    gate.open()
+    done = loglore(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert files.read_json(out / "a" / "report.json")["teaching"]["accepted"] == 1
+
+
 def test_whoever_dies_the_same_command_goes_on(cluster: SmallCluster, gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
-    spec = NlplogSpec(logs=[tmp_path / "app.log"], teacher=[{"url": gate.url, "model": "gate"}], variants=1)
+    asked = NlplogSpec(logs=[tmp_path / "app.log"], teacher=[{"url": gate.url, "model": "gate"}], variants=1)
     place = tmp_path / "run"
-    command = [sys.executable, "-c", WAITING, cluster.url, str(place), spec.model_dump_json()]
+    command = [sys.executable, "-c", WAITING, cluster.url, str(place), asked.model_dump_json()]
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE)
     gate.wait_until_asked()
     (driver,) = drivers(place)
@@ -231,61 +250,44 @@ def said(process: "subprocess.Popen[bytes]") -> str:
 
 def drivers(run_folder: Path) -> list[psutil.Process]:
     """Processes of the cluster that work in a run folder."""
-    mine = ["-m", "loglore.cluster.driver", str(run_folder / order.FOLDER)]
+    mine = ["-m", "loglore.cluster.driver", str(run_folder)]
     return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:4] == mine]
 
 
-def test_storage_that_a_node_does_not_see_is_refused_before_the_start(
+def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start(
     cluster: SmallCluster, tmp_path: Path, tiny_model: Path
 ) -> None:
-    place = tmp_path / "shared"
-    place.mkdir()
-    files.write_jsonl(place / "corpus.jsonl", [{"text": text} for text in TEXTS])
-    files.write_json(place / "h.json", HYPERPARAMETERS)
-    values = {
-        "stage": "cpt", "model": tiny_model, "train": place / "corpus.jsonl", "hyperparameters": place / "h.json",
-        "nodes": 3,
-    }  # fmt: skip
-    spec = TrainSpec.parse(values, "test")
-    with cluster.apart(place) as joined:
-        if not joined:
-            pytest.skip("mounting is not permitted here")
-        until(lambda: len(connection.nodes_of(cluster.url)) == 3)
-        with pytest.raises(InputError, match=r"^storage is not shared: node .+ does not see .+/shared/run"):
-            OnRay(cluster.url)("train", spec, RunFolder(place / "run", spec.model_dump(mode="json")))
-        with pytest.raises(InputError, match=r"^storage is not shared: node .+ does not see .+/shared"):
-            check.check(cluster.url, place, None, None, None)
-        # The run folder is seen, the rows are not.
-        with pytest.raises(InputError, match=r"^.+/corpus\.jsonl is not on node .+: put it where all nodes see it"):
-            OnRay(cluster.url)("train", spec, RunFolder(tmp_path / "run", spec.model_dump(mode="json")))
-    until(lambda: len(connection.nodes_of(cluster.url)) == 2)
+    if (place := cluster.hidden) is None:
+        pytest.skip("mounting is not permitted here")
+    run = place / "run"
+    asked = spec(tmp_path, tiny_model, 2)
+    with pytest.raises(InputError, match=r"^storage is not shared: node .+ does not see .+/run; use a path"):
+        OnRay(cluster.url)("train", asked, RunFolder(run, asked.model_dump(mode="json")))
+    with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
+        check.check(cluster.url, place, None, None, None)
+    # The run folder is seen by all, the model is not.
+    shutil.copytree(tiny_model, place / "model")
+    asked = asked.model_copy(update={"model": place / "model"})
+    with pytest.raises(InputError, match=r"^.+/model is not on node .+: put it where all nodes see it"):
+        OnRay(cluster.url)("train", asked, RunFolder(tmp_path / "run", asked.model_dump(mode="json")))
 
 
 def test_shards_on_all_nodes_make_the_files_of_one_machine(
     cluster: SmallCluster, tmp_path: Path, tiny_model: Path, repository: Path
 ) -> None:
-    texts = [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS * 2)]
-    files.write_jsonl(tmp_path / "corpus.jsonl", texts)
-    files.write_json(tmp_path / "h.json", HYPERPARAMETERS)
-    values = {
-        "stage": "cpt",
-        "model": tiny_model,
-        "train": tmp_path / "corpus.jsonl",
-        "hyperparameters": tmp_path / "h.json",
-    }
-    spec = TrainSpec.parse(values, "test")
+    asked = spec(tmp_path, tiny_model, None)
     logs = [repository / "examples" / "logs" / name for name in ("redis.log", "nginx-error.log")]
-    asked = {
+    values = {
         "logs": logs, "test_chunks": 4, "validation_chunks": 4, "test_rows": 20, "validation_rows": 10,
         "train_rows": 40, "duplicates": 0.9, "evidence_share": 0.3, "language": "mix",
     }  # fmt: skip
-    chats = ChatSpec.parse(asked, "test")
+    chats = ChatSpec.parse(values, "test")
     subprocess.run(
         [
             sys.executable,
             Path(__file__).with_name("support_sharded.py"),
             tmp_path,
-            spec.model_dump_json(),
+            asked.model_dump_json(),
             chats.model_dump_json(),
         ],
         check=True,
@@ -294,8 +296,8 @@ def test_shards_on_all_nodes_make_the_files_of_one_machine(
     )
     here = RunFolder(tmp_path / "packed-here", {})
     tokenizer = load_tokenizer(tiny_model)
-    requested = hyperparameters.load(tmp_path / "h.json")
-    plan.build("cpt", spec.train, None, tokenizer, requested, cache=here.path / "packed")
+    requested = hyperparameters.load(asked.hyperparameters)
+    plan.build("cpt", asked.train, None, tokenizer, requested, cache=here.path / "packed")
     chat.run(chats, written := RunFolder(tmp_path / "written-here", {}))
     assert hashes(tmp_path / "packed-by-all" / "packed") == hashes(here.path / "packed") != {}
     assert hashes(tmp_path / "written-by-all") == hashes(written.path)
@@ -312,13 +314,6 @@ def hashes(folder: Path) -> dict[str, str]:
 def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(
     cluster: SmallCluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files.write_jsonl(tmp_path / "corpus.jsonl", [{"text": f"{text} {n}"} for n, text in enumerate(TEXTS)])
-    values: dict[str, Any] = {
-        "stage": "cpt", "model": tiny_model, "train": tmp_path / "corpus.jsonl", "general_text": False,
-        "hyperparameters": tmp_path / "h.json",
-    }  # fmt: skip
-    files.write_json(tmp_path / "one.json", HYPERPARAMETERS | {"gradient_accumulation_steps": 6})
-    files.write_json(tmp_path / "h.json", HYPERPARAMETERS)
     monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0.5")
     third = cluster.add()
     place = tmp_path / "run"
@@ -329,17 +324,10 @@ def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(
 
     loser = threading.Thread(target=lose)
     loser.start()
-    spec = TrainSpec.parse(values | {"nodes": 3}, "test")
-    report = OnRay(cluster.url)("train", spec, RunFolder(place, spec.model_dump(mode="json")))
+    asked = spec(tmp_path, tiny_model, 3)
+    report = OnRay(cluster.url)("train", asked, RunFolder(place, asked.model_dump(mode="json")))
     loser.join()
     (loss,) = report["cluster"]["losses"]
     assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
     assert 0 < loss["from_step"] <= loss["after_step"] <= report["steps"]
-    one = RunFolder(tmp_path / "alone", {})
-    run(TrainSpec.parse(values | {"hyperparameters": tmp_path / "one.json"}, "test"), one)
-    told = {row["step"]: row["loss"] for row in files.read_jsonl_log(place / "metrics.jsonl")}
-    expected = {row["step"]: row["loss"] for row in one.metrics()}
-    assert told.keys() == expected.keys()
-    assert [told[step] for step in expected] == pytest.approx(list(expected.values()), abs=1e-5)
-    weights, others = (load_model(folder / "model").state_dict() for folder in (place, one.path))
-    assert all(weights[name].allclose(others[name], rtol=1e-2, atol=1e-3) for name in others)
+    same(place, alone(tmp_path, tiny_model))

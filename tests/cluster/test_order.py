@@ -10,7 +10,7 @@ from loglore.cluster import connection, order
 from loglore.cluster.order import Order
 from loglore.errors import InputError
 
-ORDER = Order("prepare", {"rows": "/rows.jsonl"}, 0, 0, 1, 45.0, "/nowhere")
+ORDER = Order("prepare", {"rows": "/rows.jsonl"}, 0, 0, 1, 45.0, "/nowhere", "attempt")
 
 
 def test_endpoint_keys_are_read_once_and_by_the_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ pytest.importorskip("ray")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[SmallCluster]:
-    with small_cluster(1) as started:
+    with small_cluster(nodes=1) as started:
         yield started
 
 

@@ -84,9 +84,12 @@ def by_all_nodes(
     """
     import tempfile
 
+    from loglore import settings
     from loglore.cluster import everywhere
     from loglore.runs.folder import RunFolder
 
+    if settings.load().cluster_storage:
+        raise InputError("LOGLORE_CLUSTER_STORAGE is for jobs: data verbs need a folder that all nodes see")
     perform = on_ray("ray", address, None, None)
     assert perform is not None
     if not storage.is_dir():

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from loglore import settings
 from loglore.cluster import connection, look, order
 from loglore.cluster.connection import GIB, Node
 from loglore.cluster.wanted import wanted
@@ -57,7 +58,7 @@ def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpu
 
     Args:
         address: URL of its job server.
-        storage: a folder that this machine and all nodes should see.
+        storage: a folder that this machine and all nodes should see; LOGLORE_CLUSTER_STORAGE takes its place.
         spec: recipe or spec file of a training job to fit, or None.
         nodes: of training jobs, in place of what the file says.
         gpus_per_node: the same.
@@ -68,25 +69,27 @@ def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpu
     """
     client = connection.connect(address)
     found = connection.nodes_of(address)
-    answers = _answers(client, address, storage)
+    bucket = settings.load().cluster_storage
+    if bucket is None and not storage.is_dir():
+        raise InputError(f"{storage}: no such folder")
+    where = bucket or str(storage)
+    answers = _answers(client, address, where)
     for answer in answers.values():
         if answer["fault"]:
             raise InputError(answer["fault"])
     versions = ", ".join(f"{name} {version}" for name, version in order.versions().items())
     gpus, cpus = sum(node.gpus for node in found), sum(node.cpus for node in found)
-    lines = [f"{len(found)} nodes, {cpus:g} CPUs, {gpus} GPUs; {versions} on all of them; all see {storage}"]
+    lines = [f"{len(found)} nodes, {cpus:g} CPUs, {gpus} GPUs; {versions} on all of them; all see {where}"]
     if spec is not None:
         lines += fits(spec, found, answers, nodes, gpus_per_node)
     return Checked(found, answers, lines)
 
 
-def _answers(client: Any, address: str, storage: Path) -> dict[str, dict[str, Any]]:
+def _answers(client: Any, address: str, where: str) -> dict[str, dict[str, Any]]:
     """What every node says, by id."""
-    if not storage.is_dir():
-        raise InputError(f"{storage}: no such folder")
     with connection.answering(address):
         job = client.submit_job(
-            entrypoint=f"python -m loglore.cluster.look {shlex.quote(str(storage))}",
+            entrypoint=f"python -m loglore.cluster.look {shlex.quote(where)}",
             submission_id=f"loglore-check-{secrets.token_hex(4)}",
             runtime_env={"env_vars": order.environment()},
         )

@@ -1,4 +1,4 @@
-"""The process of one job on the cluster: `python -m loglore.cluster.driver RUN/cluster VERSIONS`, started by Ray Jobs.
+"""The process of one job on the cluster: `python -m loglore.cluster.driver RUN VERSIONS`, started by Ray Jobs.
 
 It refuses what cannot work (versions, storage, inputs) before anything starts, then does the job in this process, or
 has Ray Train's workers do it. `order.PULSE` says that somebody waits; the file `order.STOP`, or SIGTERM, asks it to
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from loglore.cluster import order
+from loglore.cluster import order, places, pulse
 from loglore.cluster.order import Order
+from loglore.cluster.places import Shared
 from loglore.errors import InputError
 from loglore.jobs import process
 from loglore.jobs.executor import BAD_INPUT, DONE, STOPPED
@@ -28,51 +29,64 @@ LOOK_EVERY_S = 0.5
 LOCKED_S = 60.0  # an attempt that lost its waiting side ends within its lease
 
 
-def main(folder: Path, expected: str) -> int:
-    """Do the job; returns the exit status."""
+def main(run: str, expected: str) -> int:
+    """Do the job of a run (a path, or a URL of `places`); returns the exit status."""
     try:
         theirs = dict(part.split("=", 1) for part in expected.split(","))
         order.compare(theirs, order.versions(), "the submitting side")
+        place = places.at(run)
+        place.fetch(*(f"{order.FOLDER}/{name}" for name in (order.ORDER, order.KEYS, order.OUTPUT)))
+        folder = place.folder / order.FOLDER
         asked = Order.read(folder)
     except InputError as fault:
         print(f"loglore: {fault}", file=sys.stderr, flush=True)
         return BAD_INPUT
     _print_into(folder / order.OUTPUT)
     order.take_over(folder, asked)
-    threading.Thread(target=_watch, args=(folder, asked.lease_s), name="pulse", daemon=True).start()
+    place.remove(f"{order.FOLDER}/{order.KEYS}")
+    threading.Thread(target=pulse.watch, args=(place, asked, _save_and_end), name="pulse", daemon=True).start()
     tune()
     process.listen()
+    with places.handing_on(lambda: place.send(f"{order.FOLDER}/{order.OUTPUT}", f"{order.FOLDER}/{order.OUTCOME}")):
+        status = _ended(place, asked)
+    if status == DONE:
+        place.leave()
+    return status
+
+
+def _ended(place: Shared, asked: Order) -> int:
+    """Do the job, and leave how it ended in its outcome."""
+    folder = place.folder / order.FOLDER
     try:
         with _locked(folder / order.LOCK):
-            result = _perform(folder, asked)
+            result = _perform(place, asked)
     except KeyboardInterrupt:
         return _end(folder, STOPPED, "stopped")
     except Exception as fault:  # the job's code and everything below it: who waits must learn of it
         stopped = process.ASKED.is_set() and not isinstance(fault, InputError)
-        return _end(folder, *((STOPPED, str(fault)) if stopped else process.judged(fault, folder.parent)))
+        return _end(folder, *((STOPPED, str(fault)) if stopped else process.judged(fault, place.folder)))
     return _end(folder, DONE, "", result)
 
 
-def _perform(folder: Path, asked: Order) -> dict[str, Any]:
+def _perform(place: Shared, asked: Order) -> dict[str, Any]:
+    """The job itself: by this process, by Ray Train's workers, or by all nodes."""
     from loglore.cluster import everywhere
     from loglore.jobs import runner
 
-    run = folder.parent
-    spec = everywhere.spec_class(asked.kind).parse(asked.spec, asked.kind)
-    inputs = [path for paths in spec.inputs().values() for path in paths]
-    for path in order.missing(inputs):
-        raise InputError(f"{path} is not on node {os.uname().nodename}: put it where all nodes see it")
-    context = RunFolder(run, files.read_json(run / "spec.json"))
+    # Workers of a training take over themselves what only they need.
+    place.fetch_run("" if asked.workers else ".")
+    spec: Any = place.placed(everywhere.spec_class(asked.kind).parse(asked.spec, asked.kind), asked)
+    context = RunFolder(place.folder, files.read_json(place.folder / "spec.json"))
     if asked.workers:
         from loglore.cluster.training import train
 
-        def by_workers(_: str, one: Any, where: RunFolder) -> dict[str, Any]:
-            return train(one, where, asked)
-
-        return runner.result_of(asked.kind, spec, context, by_workers)
-    work = everywhere.work_of(asked.kind, spec)
+        result = runner.result_of(asked.kind, spec, context, lambda _, __, where: train(spec, where, asked, place))
+        place.send_run()
+        return result
+    work = everywhere.work_of(asked.kind, spec) if place.everywhere else None
     perform = runner.here if work is None else lambda _, one, where: _by_all_nodes(work, one, where)
-    return runner.result_of(asked.kind, spec, context, perform)
+    with places.handing_on(place.send_run):
+        return runner.result_of(asked.kind, spec, context, perform)
 
 
 def _by_all_nodes(work: Callable[..., dict[str, Any]], spec: Any, context: RunFolder) -> dict[str, Any]:
@@ -84,7 +98,7 @@ def _by_all_nodes(work: Callable[..., dict[str, Any]], spec: Any, context: RunFo
     process.listen()  # Ray has put its own handlers in place of the driver's
     try:
         inputs = [path for paths in spec.inputs().values() for path in paths]
-        context.event("nodes asked", nodes=nodes.check(context.path / order.FOLDER, inputs, False))
+        context.event("nodes asked", nodes=nodes.check(str(context.path / order.FOLDER), inputs, False))
         return work(spec, context)
     finally:
         ray.shutdown()
@@ -116,21 +130,8 @@ def _print_into(path: Path) -> None:
     os.close(output)
 
 
-def _watch(folder: Path, lease_s: float) -> None:
-    """Ask the job to end when somebody wishes it, or nobody waits any more; what counts is time that was watched."""
-    silent, last, told = 0.0, "", False
-    while True:
-        time.sleep(LOOK_EVERY_S)
-        with contextlib.suppress(OSError):
-            pulse = (folder / order.PULSE).read_text()
-            silent = silent + LOOK_EVERY_S if pulse == last else 0.0
-            last = pulse
-        if silent >= lease_s:
-            print("no sign of life from the submitting side: the job ends here", file=sys.stderr, flush=True)
-            os._exit(process.ORPHANED)
-        if not told and ((folder / order.STOP).exists() or silent >= lease_s * 2 / 3):
-            told = True
-            os.kill(os.getpid(), signal.SIGTERM)
+def _save_and_end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end(folder: Path, status: int, message: str, result: dict[str, Any] | None = None) -> int:
@@ -142,4 +143,4 @@ def _end(folder: Path, status: int, message: str, result: dict[str, Any] | None 
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

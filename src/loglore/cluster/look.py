@@ -1,4 +1,4 @@
-"""The process of `loglore cluster check` on the cluster: `python -m loglore.cluster.look FOLDER`, started by Ray Jobs.
+"""The process of `loglore cluster check` on the cluster: `python -m loglore.cluster.look STORAGE`, started by Ray Jobs.
 
 Its last line is what all nodes said, as JSON: it speaks through Ray's log, for storage may not be shared.
 """
@@ -11,20 +11,21 @@ from pathlib import Path
 MARK = "loglore nodes: "
 
 
-def main(folder: Path) -> int:
+def main(where: str) -> int:
     """Ask all nodes; returns the exit status."""
     import ray
 
     from loglore.cluster import nodes
-    from loglore.errors import JobError
+    from loglore.data.sources import S3
+    from loglore.errors import InputError, JobError
 
-    if not folder.is_dir():
-        print(f"storage is not shared: {folder} is not on the cluster's head", flush=True)
+    if not where.startswith(S3) and not Path(where).is_dir():
+        print(f"storage is not shared: {where} is not on the cluster's head", flush=True)
         return 2
     ray.init(logging_level="warning")
     try:
-        answers = nodes.ask(folder, [], None)
-    except JobError as fault:
+        answers = nodes.ask(where, [], None)
+    except (InputError, JobError) as fault:
         print(fault, flush=True)
         return 1
     print(MARK + json.dumps([asdict(answer) for answer in answers]), flush=True)
@@ -32,4 +33,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(sys.argv[1]))

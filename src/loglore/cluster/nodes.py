@@ -1,17 +1,21 @@
 """Every node asked, before anything starts: has it the same programs, does it see the storage and the inputs?"""
 
+import contextlib
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loglore.cluster import order
+from loglore.data.sources import S3, s3, s3_errors
 from loglore.errors import InputError, JobError
 
 ANSWER_S = 120.0  # a node that is busy answers late
 PROBE = ".loglore-probe"
+ALL_SEE = "this machine and all nodes see"
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,11 @@ class Answer:
     gpu_memory: tuple[int, ...]
 
 
-def check(folder: Path, inputs: Sequence[Path], gpus: bool) -> list[str]:
+def check(where: str, inputs: Sequence[Path], gpus: bool) -> list[str]:
     """Ask every node that workers may be placed on; returns their names.
 
     Args:
-        folder: of the run, on the storage that all should see.
+        where: the run, on the storage that all should see: a folder, or a URL in a bucket.
         inputs: files and folders that the job reads.
         gpus: whether workers take GPUs.
 
@@ -44,14 +48,14 @@ def check(folder: Path, inputs: Sequence[Path], gpus: bool) -> list[str]:
         InputError: one of them has other versions, another storage, or not all inputs; names it.
         JobError: one of them does not answer.
     """
-    answers = ask(folder, inputs, "GPU" if gpus else "CPU")
+    answers = ask(where, inputs, "GPU" if gpus else "CPU")
     for answer in answers:
         if answer.fault:
             raise InputError(answer.fault)
     return [answer.name for answer in answers]
 
 
-def ask(folder: Path, inputs: Sequence[Path], resource: str | None) -> list[Answer]:
+def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer]:
     """Ask every node of this process's cluster that has some of a resource, or (None) all. Ray is joined already.
 
     Raises:
@@ -62,14 +66,15 @@ def ask(folder: Path, inputs: Sequence[Path], resource: str | None) -> list[Answ
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nonce = secrets.token_hex(8)
-    probe = folder / f"{PROBE}-{nonce}"
-    probe.write_text(nonce)
+    probe = f"{where}/{PROBE}-{nonce}"
+    with _there(probe) as (system, key):
+        system.pipe_file(key, nonce.encode())
     question = ray.remote(num_cpus=0, max_retries=0)(_question())
     alive = [node for node in ray.nodes() if node["Alive"]]
     usable = [node for node in alive if resource is None or node["Resources"].get(resource)]
     asked = [
         question.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-            str(probe), [str(path) for path in inputs]
+            probe, [str(path) for path in inputs]
         )
         for node in usable
     ]
@@ -78,39 +83,56 @@ def ask(folder: Path, inputs: Sequence[Path], resource: str | None) -> list[Answ
     except RayError as fault:
         raise JobError(f"nodes of the cluster do not answer: {str(fault).strip().splitlines()[0]}") from None
     finally:
-        probe.unlink()
+        with _there(probe) as (system, key):
+            system.rm_file(key)
     names = [f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})" for node in usable]
     return [
         Answer(
             node["NodeID"],
             name,
             answer["versions"],
-            _fault(folder, name, answer, nonce, Path(f"{probe}-{answer['id']}")),
+            _fault(where, name, answer, nonce, f"{probe}-{answer['id']}"),
             tuple(answer["gpu_memory"]),
         )
         for node, name, answer in zip(usable, names, said, strict=True)
     ]
 
 
-def _fault(folder: Path, name: str, answer: dict[str, Any], nonce: str, written: Path) -> str:
-    if not _came(written, answer["read"] == nonce):
-        return (
-            f"storage is not shared: node {name} does not see {folder}; use a path that this machine and all nodes see"
-        )
+@contextlib.contextmanager
+def _there(url: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a path or URL, and its name there."""
+    if url.startswith(S3):
+        with s3_errors(url):
+            yield s3(), url.removeprefix(S3)
+    else:
+        from fsspec.implementations.local import LocalFileSystem
+
+        yield LocalFileSystem(), url
+
+
+def _fault(where: str, name: str, answer: dict[str, Any], nonce: str, written: str) -> str:
+    came = _came(written, answer["read"] == nonce)
     try:
         order.compare(answer["versions"], order.versions(), f"node {name}")
     except InputError as fault:
         return str(fault)
+    if not came:
+        what = f"storage is not shared: node {name} does not see {where}"
+        return f"{what}: {answer['why']}" if where.startswith(S3) else f"{what}; use a path that {ALL_SEE}"
+    if where.startswith(S3) and answer["scratch"] != tempfile.gettempdir():
+        return f"TMPDIR is {answer['scratch']} on node {name}, {tempfile.gettempdir()} on the head: make it the same"
     return f"{answer['missing'][0]} is not on node {name}: put it where all nodes see it" if answer["missing"] else ""
 
 
-def _came(path: Path, read: bool) -> bool:
+def _came(url: str, read: bool) -> bool:
     """Whether what a node wrote can be read here; a network file system may take a moment."""
     deadline = time.monotonic() + 5
-    while read and not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    found = path.exists()
-    path.unlink(missing_ok=True)
+    with _there(url) as (system, key):
+        while read and not system.exists(key) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        found = bool(system.exists(key))
+        if found:
+            system.rm_file(key)
     return found and read
 
 
@@ -122,6 +144,7 @@ def _question() -> Callable[[str, list[str]], dict[str, Any]]:
         import shutil
         import subprocess
         import sys
+        import tempfile
         from pathlib import Path
 
         import ray
@@ -131,18 +154,24 @@ def _question() -> Callable[[str, list[str]], dict[str, Any]]:
             found["LogLore"] = importlib.import_module("loglore").__version__
         except ImportError:
             found["LogLore"] = "none"
-        read, node = "", ray.get_runtime_context().get_node_id()
+        read, why, node = "", "", ray.get_runtime_context().get_node_id()
         try:
-            read = Path(probe).read_text()
-            Path(f"{probe}-{node}").write_text(node)
-        except OSError:
-            read = ""
+            import fsspec
+
+            system, name = fsspec.core.url_to_fs(probe)
+            read = system.cat_file(name).decode()
+            system.pipe_file(f"{name}-{node}", node.encode())
+        except Exception as fault:  # whatever its libraries say: who asked must learn of it
+            read, why = "", " ".join(str(fault).split())
         memory: list[int] = []
         if shutil.which("nvidia-smi"):
             asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
             said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
             memory = [int(line) << 20 for line in said.split()]
         missing = [path for path in inputs if not Path(path).exists()]
-        return {"id": node, "versions": found, "read": read, "missing": missing, "gpu_memory": memory}
+        return {
+            "id": node, "versions": found, "read": read, "why": why, "scratch": tempfile.gettempdir(),
+            "missing": missing, "gpu_memory": memory,
+        }  # fmt: skip
 
     return look

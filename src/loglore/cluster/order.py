@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Order:
         cpus: CPUs of the same.
         lease_s: without a pulse for two thirds of it the job saves and ends, for all of it at once.
         home: LOGLORE_HOME of who submits; used where it exists.
+        attempt: its name; who works for another one ends.
+        inputs: where each path of the spec is found in a bucket; empty where all nodes see the paths.
     """
 
     kind: str
@@ -57,6 +59,8 @@ class Order:
     cpus: int
     lease_s: float
     home: str
+    attempt: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Put it into `RUN/cluster`, with nothing of an earlier attempt beside it but the log."""

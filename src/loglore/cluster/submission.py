@@ -5,24 +5,29 @@ done, publishing) stays on this machine, and only the job's function runs there.
 pulses; a job without them saves and ends. An earlier attempt at the same run folder that still runs is ended first.
 """
 
+import contextlib
 import hashlib
 import secrets
+import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loglore.cluster import connection, order
+from loglore import settings
+from loglore.cluster import connection, order, places
 from loglore.cluster.order import Order
-from loglore.cluster.wanted import wanted
+from loglore.cluster.places import Shared
+from loglore.cluster.wanted import Wanted, wanted
 from loglore.errors import DiskFullError, InputError, JobError
 from loglore.jobs.executor import BAD_INPUT, BUSY, DISK_FULL, DONE, STOPPED
 from loglore.jobs.runner import BusyError
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
+from loglore.train import hyperparameters
 from loglore.train.stopping import StoppedError
 
 if TYPE_CHECKING:
@@ -34,6 +39,8 @@ LEASE_S = 45.0
 SILENT_S = 30.0  # without an answer of the cluster, a job is given up
 SAVE_S = 120.0  # for a job that was told to stop
 END_S = 60.0  # for one that was ended
+LOGS = ("events.jsonl", "metrics.jsonl", "system.jsonl")  # what a reader follows while the job runs
+OUTPUTS = "adapter|model|published/"  # whole folders that a job leaves
 RUN = "loglore_run"  # in a Ray job's metadata: the run folder
 
 
@@ -60,11 +67,25 @@ class OnRay:
         """
         client = connection.connect(self.address)
         want = wanted(kind, spec, self.gpus, connection.nodes_of(self.address))
-        folder = (context.path / order.FOLDER).absolute()
+        place = places.of_run(context.path, settings.load().cluster_storage)
+        if not place.everywhere and want.workers > 1:
+            _refuse_shards(spec)
         end_earlier(self.address, context.path)
+        with _own_events(context):
+            place.fetch_run()
+        asked = self._order(kind, spec, want, place)
+        asked.write(place.folder / order.FOLDER)
+        context.event("submitted", cluster=self.address, ray_job=asked.attempt, workers=want.workers, gpus=want.gpus)
+        place.remove(*(f"{order.FOLDER}/{name}" for name in (order.STOP, order.OUTCOME, order.PULSE)))
+        place.send_run()
+        place.send(*(f"{order.FOLDER}/{name}" for name in (order.ORDER, order.KEYS, order.OUTPUT)))
+        _submit(client, context.path.absolute(), place, asked)
+        return _Waiting(client, self.address, asked.attempt, place).result()
+
+    def _order(self, kind: str, spec: Spec, want: Wanted, place: Shared) -> Order:
+        folder = place.folder / order.FOLDER
         # What was left open stays open: some keys may not be given beside others.
-        values = absolute(spec).model_dump(mode="json", exclude_unset=True)
-        workers = want.workers
+        values, workers = absolute(spec).model_dump(mode="json", exclude_unset=True), want.workers
         if kind == "train":
             # The plan of steps is made for as many as there were first, whatever becomes of them.
             earlier = Order.read(folder).spec["nodes"] if (folder / order.ORDER).exists() else None
@@ -72,10 +93,28 @@ class OnRay:
             values |= {"nodes": planned, "processes": 1}
             # One process needs no others to be started for it: it works in the driver.
             workers = 0 if planned == workers == 1 else workers
-        Order(kind, values, workers, want.gpus, want.cpus, self.lease_s, order.home()).write(folder)
-        job = _submit(client, folder, workers, want.gpus, want.cpus)
-        context.event("submitted", cluster=self.address, ray_job=job, workers=want.workers, gpus=want.gpus)
-        return _Waiting(client, self.address, job, folder).result()
+        name = f"loglore-{hashlib.sha256(str(place.folder).encode()).hexdigest()[:12]}-{secrets.token_hex(4)}"
+        inputs = place.inputs(spec)
+        return Order(kind, values, workers, want.gpus, want.cpus, self.lease_s, order.home(), name, inputs)
+
+
+def _refuse_shards(spec: Any) -> None:
+    backend = hyperparameters.load(spec.hyperparameters).distributed_backend
+    if backend != "ddp":
+        raise InputError(
+            f"`distributed_backend`: with {backend} every machine writes a part of a checkpoint: it needs a run folder "
+            "that all of them see; with LOGLORE_CLUSTER_STORAGE use ddp"
+        )
+
+
+@contextlib.contextmanager
+def _own_events(context: RunFolder) -> Iterator[None]:
+    """What was written here since the last attempt stays, when that one's events are taken over."""
+    place = context.path / "events.jsonl"
+    ours = files.read_jsonl_log(place)
+    yield
+    there = files.read_jsonl_log(place)
+    files.write_jsonl(place, there + [row for row in ours if row not in there])
 
 
 def absolute(spec: Spec) -> Spec:
@@ -112,34 +151,26 @@ def end_earlier(address: str, run_folder: Path, timeout_s: float = END_S) -> Non
         )
 
 
-def _submit(client: "JobSubmissionClient", folder: Path, workers: int, gpus: int, cpus: int) -> str:
+def _submit(client: "JobSubmissionClient", run: Path, place: Shared, asked: Order) -> None:
     """Submit the driver; for training it takes nothing itself, its workers do."""
     expected = ",".join(f"{name}={version}" for name, version in order.versions().items())
-    run = folder.parent
-    name = f"loglore-{hashlib.sha256(str(run).encode()).hexdigest()[:12]}-{secrets.token_hex(4)}"
     with connection.answering(client.get_address()):
-        submitted: str = client.submit_job(
-            entrypoint=f"python -m loglore.cluster.driver {_quoted(folder)} {expected}",
-            submission_id=name,
+        client.submit_job(
+            entrypoint=f"python -m loglore.cluster.driver {shlex.quote(place.text)} {expected}",
+            submission_id=asked.attempt,
             metadata={RUN: str(run)},
             runtime_env={"env_vars": order.environment()},
-            entrypoint_num_cpus=0 if workers else cpus,
-            entrypoint_num_gpus=0 if workers else gpus,
+            entrypoint_num_cpus=0 if asked.workers else asked.cpus,
+            entrypoint_num_gpus=0 if asked.workers else asked.gpus,
         )
-    return submitted
-
-
-def _quoted(path: Path) -> str:
-    import shlex
-
-    return shlex.quote(str(path))
 
 
 class _Waiting:
     """A submitted job, while this process waits for it."""
 
-    def __init__(self, client: "JobSubmissionClient", address: str, job: str, folder: Path) -> None:
-        self.client, self.address, self.job, self.folder = client, address, job, folder
+    def __init__(self, client: "JobSubmissionClient", address: str, job: str, place: Shared) -> None:
+        self.client, self.address, self.job, self.place = client, address, job, place
+        self.folder = folder = place.folder / order.FOLDER
         self._beats = 0
         self._told = (folder / order.OUTPUT).stat().st_size if (folder / order.OUTPUT).exists() else 0
 
@@ -149,20 +180,28 @@ class _Waiting:
             self._until_ended(lambda: False)
         except KeyboardInterrupt:
             (self.folder / order.STOP).touch()
+            self.place.send(f"{order.FOLDER}/{order.STOP}")
             deadline = time.monotonic() + SAVE_S
             self._until_ended(lambda: time.monotonic() > deadline)
             outcome = self._outcome()
             if outcome is None or outcome["status"] != DONE:
-                end_earlier(self.address, self.folder.parent)
+                end_earlier(self.address, self.place.folder)
                 raise
-        return self._judged()
+        result = self._judged()
+        self.place.end()
+        return result
 
     def _until_ended(self, enough: Callable[[], bool]) -> None:
         answered, beaten = time.monotonic(), 0.0
         while not enough():
             if time.monotonic() - beaten > BEAT_S:
                 self._beats, beaten = self._beats + 1, time.monotonic()
-                files.write_text(self.folder / order.PULSE, str(self._beats))
+                (self.folder / order.PULSE).write_text(str(self._beats))
+                with contextlib.suppress(
+                    InputError
+                ):  # a bucket that does not answer now; the next one may come through
+                    self.place.send(f"{order.FOLDER}/{order.PULSE}")
+                    self.place.fetch(f"{order.FOLDER}/{order.OUTPUT}", *LOGS)
             try:
                 with connection.answering(self.address):
                     ended = self.client.get_job_status(self.job).is_terminal()
@@ -171,6 +210,10 @@ class _Waiting:
                 if time.monotonic() - answered > SILENT_S:
                     raise JobError(f"{fault}; the job there ends, and the same command goes on where it was") from None
                 ended = False
+            if ended:
+                # Checkpoints stay where the next attempt looks for them.
+                self.place.fetch(f"{order.FOLDER}/{order.OUTPUT}", f"{order.FOLDER}/{order.OUTCOME}")
+                self.place.fetch_run(OUTPUTS)
             self._relay()
             if ended:
                 return

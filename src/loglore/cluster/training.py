@@ -14,27 +14,32 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from loglore.cluster import nodes, order, packing
+from loglore.cluster import network, nodes, order, packing, places, pulse
 from loglore.cluster.order import Order
+from loglore.cluster.places import Shared
 from loglore.errors import JobError
 from loglore.jobs import process
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.telemetry import sampled
-from loglore.train import checkpoints, hyperparameters, launch, stopping
+from loglore.train import hyperparameters, launch, stopping
 from loglore.train.job import TrainSpec
 
-LOOK_EVERY_S = 1.0
 MOST_LOSSES = 3  # in a row, without a checkpoint between them
 STARTED = "workers started"
 WAITING = "nodes are taken, or not yet known to be lost"
 
 
-def train(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
+def train(spec: TrainSpec, context: RunFolder, asked: Order, place: Shared) -> dict[str, Any]:
     """Train on the cluster that this process is a driver of.
+
+    Args:
+        spec: with paths of this machine.
+        context: this machine's run folder.
+        asked: the order.
+        place: of the run, for its workers.
 
     Returns:
         What the train function does, and `cluster`: workers of each start, and what was lost.
@@ -44,34 +49,36 @@ def train(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
     """
     import ray
 
-    folder = context.path / order.FOLDER
     ray.init(logging_level="warning")
     try:
-        inputs = [path for paths in spec.inputs().values() for path in paths]
-        context.event("nodes asked", nodes=nodes.check(folder, inputs, asked.gpus > 0))
-        with _stopping(folder):
-            if packing.pack(spec, context) is not None:
+        # Workers fetch for themselves what is in a bucket.
+        inputs = [path for paths in spec.inputs().values() for path in paths] if place.everywhere else []
+        context.event("nodes asked", nodes=nodes.check(place.text, inputs, asked.gpus > 0))
+        with _stopping(place):
+            if place.everywhere and packing.pack(spec, context) is not None:
                 context.event("packed", by="all nodes")
-            return _until_done(spec, context, asked)
+            return _until_done(spec, context, asked, place)
     finally:
         ray.shutdown()
 
 
-def _until_done(spec: TrainSpec, context: RunFolder, asked: Order) -> dict[str, Any]:
+def _until_done(spec: TrainSpec, context: RunFolder, asked: Order, place: Shared) -> dict[str, Any]:
     losses: list[dict[str, Any]] = []
     row, last = 0, -1
     before = len(_starts(context))
     count = asked.workers
     while True:
         workers = launch.cleared(context.path)
-        fault = _start(spec, context, asked, count)
+        place.remove(launch.FOLDER)
+        place.send_run()
+        fault = _start(place, asked, count)
+        place.fetch_run()
         found = launch.outcome(workers)
         if found is not None:
             started = _starts(context)[before:]
             return {**found, "cluster": {"starts": started, "losses": losses}}
         count = _left(spec, asked)
-        kept = checkpoints.complete(context.path / "checkpoints")
-        step = checkpoints.step_of(kept[-1]) if kept else 0
+        step = max(place.steps(), default=0)
         if process.ASKED.is_set():
             raise stopping.StoppedError(f"stopped without all workers; the same command goes on from step {step}")
         if fault == WAITING:
@@ -98,23 +105,23 @@ def _left(spec: TrainSpec, asked: Order) -> int:
     return max(min(room, asked.workers), 1)
 
 
-def _start(spec: TrainSpec, context: RunFolder, asked: Order, count: int) -> str:
+def _start(place: Shared, asked: Order, count: int) -> str:
     """One start of `count` workers; returns why it ended, empty when all came to their end."""
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"spec": spec.model_dump(mode="json"), "run": str(context.path)},
+        train_loop_config={"run": place.text},
         scaling_config=ScalingConfig(
             num_workers=count,
             use_gpu=asked.gpus > 0,
             resources_per_worker={"CPU": asked.cpus, **({"GPU": asked.gpus} if asked.gpus else {})},
         ),
-        torch_config=TorchConfig(backend="nccl" if asked.gpus else "gloo"),
+        torch_config=network.torch_config("nccl" if asked.gpus else "gloo"),
         run_config=RunConfig(
             name=f"start-{time.time_ns()}",
-            storage_path=str(context.path / order.FOLDER / "ray"),
+            **place.for_ray(),
             # Whether and how it goes on is decided above: an error of the job's own must not be tried again.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
         ),
@@ -134,36 +141,42 @@ def _work(config: dict[str, Any]) -> None:
     """One worker, in a thread of a process that Ray started."""
     from ray import train as ray_train
 
-    run, rank = Path(config["run"]), ray_train.get_context().get_world_rank()
-    threading.Thread(target=_stop_when_wished, args=(run / order.FOLDER / order.STOP,), daemon=True).start()
-    spec = TrainSpec.parse(config["spec"], "train")
+    world = ray_train.get_context()
+    rank, place = world.get_world_rank(), places.at(config["run"])
+    place.fetch(f"{order.FOLDER}/{order.ORDER}")
+    asked = Order.read(place.folder / order.FOLDER)
+    threading.Thread(target=pulse.watch, args=(place, asked, stopping.ask), name="pulse", daemon=True).start()
+    spec = place.placed(TrainSpec.parse(asked.spec, "train"), asked)
     if rank == 0:
-        own = files.read_json(run / "spec.json")
-        context = RunFolder(run, own)
-        context.event(STARTED, workers=ray_train.get_context().get_world_size())
-        with sampled(context):
-            done = launch.take_part(spec, run, rank)
+        done = _lead(spec, place, world.get_world_size())
     else:
-        done = launch.take_part(spec, run, rank)
+        place.fetch_trees("checkpoints/")
+        done = launch.take_part(spec, place.folder, rank)
+        place.send(f"{launch.FOLDER}/error-{rank}.json")
     if not done:
         # The others must not wait for this one.
-        raise JobError(f"worker {rank} ended with an error: {run / launch.FOLDER}")
+        raise JobError(f"worker {rank} ended with an error: {place.folder / launch.FOLDER}")
+    # Of a machine's workers the last to need the copy: the leading one saves when the others have ended.
+    if rank == 0 or (world.get_node_rank() > 0 and world.get_local_rank() == 0):
+        place.leave()
 
 
-def _stop_when_wished(wish: Path) -> None:
-    while True:
-        if wish.exists():
-            stopping.ask()
-        time.sleep(LOOK_EVERY_S)
+def _lead(spec: TrainSpec, place: Shared, size: int) -> bool:
+    place.fetch_run(".")
+    context = RunFolder(place.folder, files.read_json(place.folder / "spec.json"))
+    context.event(STARTED, workers=size)
+    with places.handing_on(place.send_run), sampled(context):
+        return launch.take_part(spec, place.folder, 0)
 
 
 @contextlib.contextmanager
-def _stopping(folder: Path) -> Iterator[None]:
+def _stopping(place: Shared) -> Iterator[None]:
     """SIGTERM becomes the wish that all workers see; they save, and end together."""
 
     def tell(*_: Any) -> None:
         process.ASKED.set()
-        (folder / order.STOP).touch()
+        (place.folder / order.FOLDER / order.STOP).touch()
+        place.send(f"{order.FOLDER}/{order.STOP}")
 
     # Ray has put its own in place of the driver's.
     before = signal.signal(signal.SIGTERM, tell)
