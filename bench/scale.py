@@ -18,7 +18,7 @@ PAGE = """# Past the machines here: a calculation
 Printed by `python bench/scale.py`; a test compares. **Nothing on this page was run at these sizes by us.** It
 computes what one worker's measured rate becomes on many, from stated link speeds, by the model in
 `loglore/cluster/scale.py`: `loglore estimate recipes/llama-3.1-8b-cpt.yaml --nodes 2` prints the same for any
-recipe that declares its shapes.
+recipe that declares its shapes, and for its syntheses ({cores} cores a node, or a replica of the teacher a GPU).
 
 ## The tutorial's pretraining on 1 to 512 GPUs
 
@@ -52,7 +52,7 @@ requests/s, ${replica}/h; a core ${core}/h.
 {synthesis}
 
 The first bottleneck is who writes: cores for the analyst, replicas for a teacher. Asking is none: {askers} asking
-processes do for {most:,} replicas. Storage takes {limit:,.0f} rows/s.
+processes do for {most:,} replicas (`--executor ray` starts one a free CPU). Storage takes {limit:,.0f} rows/s.
 """
 
 
@@ -85,7 +85,7 @@ def main() -> None:
         training="\n".join(scale.table(found)), rare=rare.seconds / 60, often=sixteen.seconds / 60,
         move=sixteen.move_s, compute=sixteen.compute_s, slow=slow.seconds / 60, one=found[0].memory / 2**30,
         row=rates.row, analyst=rates.analyst, runner=rates.runner, teacher=rates.teacher, replica=rates.replica_hour,
-        core=rates.core_hour, synthesis="\n".join(rows), most=REPLICAS[-1],
+        core=rates.core_hour, cores=rates.cores_per_node, synthesis="\n".join(rows), most=REPLICAS[-1],
         askers=-(-int(REPLICAS[-1] * rates.teacher) // int(rates.runner)), limit=links.storage / rates.row,
     )  # fmt: skip
     print(page, end="")

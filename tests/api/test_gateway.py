@@ -338,6 +338,37 @@ def test_sessions_are_listed_stopped_and_gone(running: Gateway) -> None:
     assert httpx2.get(f"{running.url}/health").json()["status"] == "degraded"
 
 
+def test_a_session_has_its_replicas_and_ends_with_them(engine: ScriptedEngine, tmp_path: Path) -> None:
+    with gateway([plan(engine, replicas=3)], tmp_path) as running:
+        root = f"{running.url}/v1/studio/sessions"
+        rows = httpx2.get(root).json()["data"]
+        names = [row["id"] for row in rows]
+        assert len(names) == 3 and [row["replicas"] for row in rows] == [names] * 3
+        assert {row["node"] for row in rows} == {None}
+        # One that is being started again takes nothing while others can.
+        running.house.all[0].state = "restarting"
+        for number in range(4):
+            post(running, "/v1/chat/completions", {**CHAT, "messages": [{"role": "user", "content": f"log {number}"}]})
+        assert [row["interactions"] for row in httpx2.get(root).json()["data"]] == [0, 2, 2]
+        assert httpx2.delete(f"{root}/{names[1]}").json()["state"] == "stopped"
+        assert httpx2.get(root).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"replicas": 0}, "replicas"),
+        ({"replicas": 65}, "replicas"),
+        ({"replicas": "2"}, "replicas"),
+        ({"executor": "slurm"}, "executor"),
+        ({"executor": "ray"}, "this server has no cluster: start it with --executor ray --address URL"),
+    ],
+)
+def test_what_a_session_cannot_be_is_refused(running: Gateway, wish: dict[str, Any], message: str) -> None:
+    reply = post(running, "/v1/studio/sessions", {"model": "tuned@1", **wish})
+    assert reply.status_code == 400 and message in reply.text
+
+
 @pytest.mark.parametrize("model", ["../secret", "/etc/passwd", "nothing-like-it", "~nobody", "src", "a\x00b", ""])
 def test_only_models_of_the_hub_are_started(running: Gateway, model: str) -> None:
     assert post(running, "/v1/studio/sessions", {"model": model}).status_code == 400

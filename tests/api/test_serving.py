@@ -76,6 +76,8 @@ def test_follow_ups_stay_on_the_replica_that_has_their_log(tiny_gguf: Path, tmp_
         assert [len(rows), *{row["models"][0] for row in rows}] == [2, card["id"]]
         metrics = httpx2.get(f"{url}/metrics").text
         assert metrics.count("loglore_session_ready{") == 1
+        assert loglore(tmp_path, "sessions", "stop", rows[1]["id"]).returncode == 0
+        assert process.wait(30) == 0, "a session ends with all its replicas"
     history = json.loads(loglore(tmp_path, "sessions", "list", "--all", "--json").stdout)
     assert [row["interactions"] for row in history] == [3, 3]
 

@@ -70,8 +70,8 @@ class SmallCluster:
 
 
 @contextlib.contextmanager
-def small_cluster(hidden: Path) -> Iterator[SmallCluster]:
-    """Two nodes, the second without a folder; all their processes are ended with them."""
+def small_cluster(hidden: Path | None = None, nodes: int = 2) -> Iterator[SmallCluster]:
+    """So many nodes, or two, the second without a folder; all their processes are ended with them."""
     from ray.cluster_utils import Cluster
 
     port = free_port()
@@ -87,7 +87,9 @@ def small_cluster(hidden: Path) -> Iterator[SmallCluster]:
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         found = SmallCluster(cluster, f"http://127.0.0.1:{port}")
-        with found.apart(hidden):
+        for _ in range(nodes - 1 if hidden is None else 0):
+            found.add()
+        with found.apart(hidden) if hidden else contextlib.nullcontext():
             yield found
     finally:
         cluster.shutdown()

@@ -87,6 +87,11 @@ def test_estimate_prints_the_same_model(repository: Path, published: tuple[Hyper
     assert "4 nodes, 32 GPUs: " in done.stdout
     listed = json.loads(CliRunner().invoke(app, ["estimate", file, "--nodes", "2", "--json"]).stdout)
     assert listed[0]["scaled"][0]["gpus"] == 16
+    quick = str(repository / "recipes" / "quickstart.yaml")
+    job = next(job for job in recipes.load(repository / "recipes" / "quickstart.yaml").jobs if job.kind == "synth")
+    rows = sum(job.values[f"{name}_rows"] for name in ("train", "validation", "test"))
+    shown = CliRunner().invoke(app, ["estimate", quick, "--nodes", "3"], catch_exceptions=False).stdout
+    assert scale.line(scale.written(rows, 3 * 64, by_teacher=False)) in shown.splitlines()
     with pytest.raises(InputError, match="--nodes takes a recipe"):
         spec = str(repository / "examples" / "nlplog.yaml")
         CliRunner().invoke(app, ["estimate", spec, "--nodes", "2"], catch_exceptions=False)

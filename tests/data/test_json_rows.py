@@ -1,11 +1,14 @@
+import gzip
 import io
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loglore.data import json_rows
+from loglore.data import files, json_rows, sources
 from loglore.data.json_rows import BadRow
 from loglore.errors import InputError
 
@@ -115,3 +118,45 @@ def test_large_integers_keep_their_value() -> None:
 
 def test_an_empty_file_or_array_has_no_rows() -> None:
     assert read(b"") == read(b" \n\n") == read(b" [ ] \n") == []
+
+
+@given(
+    st.lists(st.sampled_from([b'{"text": "a"}', b"", b" ", b"{bad", b'{"text": "\xc3\xa9"}', b"[1]", b"\xff"])),
+    st.integers(1, 60),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.booleans(),
+)
+def test_parts_of_a_file_have_the_rows_of_the_whole(lines: list[bytes], size: int, mark: bytes, ended: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        path.write_bytes(mark + b'{"text": "first"}\n' + b"\n".join(lines) + b"\n" * ended)
+        (file,) = sources.find(path).files
+        cut = files.parts(file, size)
+        found = [entry for part in cut for entry in files.entries(file, part=part)]
+        assert found == list(files.entries(file))
+        if file.size > 200 and size < 60 and all(len(line) < 20 for line in lines):
+            assert len(cut) > 1
+
+
+def test_what_is_no_plain_json_lines_is_not_cut(tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"row {number}"}) for number in range(99)]
+    (tmp_path / "array.json").write_text("[\n" + ",\n".join(rows) + "]")
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress("\n".join(rows).encode()))
+    (tmp_path / "rows.csv").write_text("text\n" + "\n".join(map(str, range(99))))
+    (tmp_path / "small.jsonl").write_text(rows[0])
+    for name in ("array.json", "rows.jsonl.gz", "rows.csv", "small.jsonl"):
+        (file,) = sources.find(tmp_path / name).files
+        assert files.parts(file, 50) == [None], name
+
+
+def test_a_line_that_is_too_large_is_told_wherever_the_file_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_rows, "MAX_ROW", 1 << 20)
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "' + "b" * (1 << 20) + '"}\n{"text": "c"}\n')
+    (file,) = sources.find(tmp_path / "rows.jsonl").files
+    for cut in ([None], files.parts(file, 10)):
+        found: list[object] = []
+        with pytest.raises(InputError, match="row 2: larger than 1 MiB"):
+            found.extend(entry for part in cut for entry in files.entries(file, part=part))
+        assert len(files.parts(file, 10)) == 3

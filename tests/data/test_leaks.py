@@ -18,7 +18,7 @@ def row(text: str, **meta: object) -> dict:
 def held_out(rows: list[dict]) -> leaks.HeldOut:
     kept = leaks.HeldOut("test", "test")
     for number, one in enumerate(rows, 1):
-        kept.add(Place("test", number), one, one["text"], digest(one["text"]))
+        kept.add(Place("test", number), leaks.sample(one["text"]), digest(one["text"]), leaks.chunk_keys(one))
     return kept
 
 
@@ -36,7 +36,7 @@ def test_overlap_is_near_the_share_counted_window_by_window() -> None:
     seen = [row(parts[0] + parts[2]), row(parts[5][:500])]
     kept = held_out(tested)
     for one in seen:
-        kept.seen("train", one, one["text"], digest(one["text"]))
+        kept.compare("train", leaks.sample(one["text"]), digest(one["text"]), leaks.chunk_keys(one))
     (leak,) = kept.leaks()
 
     def grams(text: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_the_same_lines_and_the_same_chunk_are_found() -> None:
         ]
     )
     for one in (row("other", source="x.log", lines=[30, 40]), row("more", source="x.log", chunk="x-1"), row("e")):
-        kept.seen("train", one, one["text"], digest(one["text"]))
+        kept.compare("train", leaks.sample(one["text"]), digest(one["text"]), leaks.chunk_keys(one))
     (leak,) = kept.leaks()
     assert (rows(leak.chunk), rows(leak.exact), leak.overlapping) == ([2, 4], [5], [])
 

@@ -54,7 +54,7 @@ def test_near_rows_are_found_and_others_are_not() -> None:
         close[200 + seed // 10] = seed
         rows.append(" ".join(words))
     for number, row in enumerate([*rows, "short", "short"]):
-        found.add(number, row)
+        found.add(number, near.sketch(row))
     pairs = found.pairs()
     assert {pair.later: pair.earlier for pair in pairs} == close
     assert all(jaccard(rows[pair.later], rows[pair.earlier]) > 0.75 for pair in pairs)
@@ -63,5 +63,5 @@ def test_near_rows_are_found_and_others_are_not() -> None:
 
 def test_one_row_has_no_pairs() -> None:
     found = near.NearDuplicates()
-    found.add(0, text(1))
+    found.add(0, near.sketch(text(1)))
     assert found.pairs() == []

@@ -7,7 +7,7 @@ import pytest
 from support_tiny import build_tokenizer
 from transformers import AutoTokenizer
 
-from loglore.data import check, too_long
+from loglore.data import check, looking, too_long
 from loglore.data.frame import student_prompt
 from loglore.data.packed import PackSettings, Source, open_or_build
 from loglore.data.render import Renderer
@@ -43,7 +43,7 @@ def packed(folder: Path, rows: list[dict], renderer: Renderer, settings: PackSet
 def test_what_is_told_is_what_packing_does(
     tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    monkeypatch.setattr(too_long, "BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(looking, "BATCH_CHARACTERS", 300)
     turns = ("Short?", "Yes.", student_prompt("And this?", LOG), "The disk.")
     rows = [chat("Why?", f"Because {n}.") for n in range(7)] + [chat(*turns), chat("Last?", "Yes.")]
     settings = PackSettings("sft", CAPACITY, policy)

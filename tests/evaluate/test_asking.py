@@ -12,7 +12,9 @@ from typing import Any
 import polars as pl
 import pytest
 from support_storm import Storm, StormServer
+from typer.testing import CliRunner
 
+from loglore.cli import app
 from loglore.errors import InputError, JobError
 from loglore.evaluate import metrics
 from loglore.evaluate import test as job
@@ -78,6 +80,20 @@ def test_replicas_share_the_rows_and_score_as_one(serve: Serve, dataset: Path, t
     assert sum(answers) == 14 and min(answers) >= 3
     alone = job.run(spec_of(first, dataset), RunFolder(tmp_path / "alone", {}))
     assert shared["scores"] == alone["scores"]
+    told = [pl.read_parquet(tmp_path / name / "rows.parquet").drop("latency_s") for name in ("shared", "alone")]
+    assert told[0].equals(told[1]) and told[0].height == 14, "each row once, whoever answered it"
+
+
+def test_the_verb_takes_replicas(serve: Serve, dataset: Path, tmp_path: Path) -> None:
+    first, second = serve(latency=0.02), serve(latency=0.02)
+    command = [
+        "test", "--endpoint", first.url, "--replica", second.url, "--model", "storm", "--dataset", str(dataset),
+        "--concurrency", "1", "--max-tokens", "48", "--out", str(tmp_path / "run"), "--json",
+    ]  # fmt: skip
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert json.loads(done.stdout)["unanswered"] == 0
+    answers = [server.storm.stats()["answers"] for server in (first, second)]
+    assert sum(answers) == 14 and min(answers) >= 3
 
 
 def test_sampling_parameters_reach_the_endpoint_and_the_signature(serve: Serve, dataset: Path, tmp_path: Path) -> None:
@@ -215,7 +231,10 @@ def test_options_are_honoured_or_refused(changes: dict[str, Any], message: str, 
         job.TestSpec.parse(values | changes, "spec.yaml")
 
 
-def test_replicas_need_an_endpoint(dataset: Path) -> None:
+def test_replicas_need_an_endpoint_and_are_urls(dataset: Path) -> None:
+    values = {"endpoint": {"url": "http://127.0.0.1:1/v1", "model": "m"}, "dataset": str(dataset)}
+    with pytest.raises(InputError, match="`replicas`: 'host:8000' is no URL such as https"):
+        job.TestSpec.parse({**values, "replicas": ["http://127.0.0.1:2/v1", "host:8000"]}, "spec.yaml")
     with pytest.raises(InputError, match="`replicas` are further URLs of an `endpoint`"):
         job.TestSpec.parse({"model": "m", "dataset": str(dataset), "replicas": ["http://127.0.0.1:1/v1"]}, "spec.yaml")
 

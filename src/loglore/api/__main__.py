@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loglore import settings
 from loglore.api.listening import bind, first_key
 from loglore.errors import InputError, JobError
 from loglore.store import chats, connections
@@ -23,6 +24,8 @@ from loglore.store.database import Database, open_database
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from loglore.cluster.serving import Place
 
 STOP_TIMEOUT_S = 5.0
 BAD_INPUT = 2
@@ -37,6 +40,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders")
     parser.add_argument("--logs", type=Path, default=Path("examples/logs"), help="folder of logs that may be read")
     parser.add_argument("--history-days", type=float, default=30.0, help="how long completions are kept")
+    cluster = "sessions may be started on a Ray cluster, too: URL of its job server"
+    parser.add_argument("--cluster", nargs="?", const="", help=cluster)
     parser.add_argument("--until-eof", action="store_true", help="end when standard input ends")
     wish = parser.parse_args()
     try:
@@ -75,10 +80,18 @@ def _server(wish: argparse.Namespace, database: Database, url: str) -> "uvicorn.
     off_loopback = wish.host not in LOOPBACK
     keyring = Keyring(database, wish.require_key or off_loopback)
     house = House(database, f"{url}/v1", keyring.required)
-    parts = Parts(house, database, keyring, wish.history_days, open_to_all=off_loopback)
+    place = _place(wish.cluster) if wish.cluster is not None else None
+    parts = Parts(house, database, keyring, wish.history_days, off_loopback, place)
     app = create_app(parts, Studio(wish.runs, wish.logs))
     config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
     return uvicorn.Server(config)
+
+
+def _place(url: str) -> "Place":
+    from loglore.cluster.connection import address_of
+    from loglore.cluster.serving import Place
+
+    return Place(address_of(url or None), settings.load().home.absolute())
 
 
 def _stop_at_eof(server: "uvicorn.Server") -> None:

@@ -48,6 +48,7 @@ from loglore.api.keyring import Keyed, Keyring
 from loglore.api.ledger import Ledger
 from loglore.api.relay import Source, Upstream
 from loglore.api.sessions import Either, OnDemand, Sessions
+from loglore.cluster.serving import Place
 from loglore.store.database import Database
 
 QUESTIONS_AT_ONCE = 32
@@ -63,6 +64,7 @@ class Parts:
         keyring: who may call.
         history_days: how long completions are kept.
         open_to_all: callers may come from anywhere; else only from this machine and its own pages.
+        place: a cluster on which sessions may be started.
     """
 
     house: House
@@ -70,6 +72,7 @@ class Parts:
     keyring: Keyring
     history_days: float = 30.0
     open_to_all: bool = False
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def create_app(parts: Parts, studio: Studio | None = None) -> FastAPI:
     app.include_router(models.router(offer, parts.database, hub=studio is not None))
     _add_tokenize(app, parts.house, upstream)
     app.include_router(completions.router(source, upstream, ledger))
-    app.include_router(manage.router(parts.house, parts.database))
+    app.include_router(manage.router(parts.house, parts.database, parts.place))
     if studio:
         _add_studio(app, parts, studio, pool)
     completions.describe(app)

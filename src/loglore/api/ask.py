@@ -244,7 +244,9 @@ class Asker:
             session = seat.session
             extra = {name: value for name, value in session.wish(seat.model_id).items() if name != "model"}
             asked = session.model_id if session.kind == "llama.cpp" else seat.model_id
-            yield lambda: Engine(Endpoint(session.url, asked, extra=extra), session.context)
+            # An engine of ours on a cluster's node is no stranger: nothing is hidden from it.
+            redact = False if session.key else None
+            yield lambda: Engine(Endpoint(session.url, asked, session.key, redact=redact, extra=extra), session.context)
 
 
 def router(asker: Asker, logs: Logs, database: Database) -> APIRouter:

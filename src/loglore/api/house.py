@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from loglore.api.errors import ApiError
 from loglore.api.relay import Seat, check_length
-from loglore.errors import InputError, JobError
+from loglore.errors import InputError
 from loglore.serve.replicas import Routes
 from loglore.serve.seats import FullError
 from loglore.serve.supervised import TICK_S, EndedError, Plan, Supervised
@@ -47,15 +47,13 @@ class House:
         names = list(plan.models)
         if double := sorted({name for name in names if name in taken or names.count(name) > 1}):
             raise InputError(f"model id {double[0]!r} is taken already; give it another name with --name")
-        first = await self._start(plan)
-        try:
-            for _ in range(plan.replicas - 1):
-                await self._start(plan)
-        except (InputError, JobError):
+        started = await asyncio.gather(*(self._start(plan) for _ in range(plan.replicas)), return_exceptions=True)
+        faults = [each for each in started if isinstance(each, BaseException)]
+        if faults:
             others = [each for each in self.open() if each.plan is plan]
             await asyncio.gather(*(each.stop("a replica could not be started") for each in others))
-            raise
-        return first
+            raise faults[0]
+        return next(each for each in self.all if each.plan is plan)
 
     async def _start(self, plan: Plan) -> Supervised:
         row = await asyncio.to_thread(
@@ -82,6 +80,9 @@ class House:
         while self.open():
             for each in self.open():
                 await each.tick()
+                if each.is_told_to_stop:
+                    for other in self.replicas(each):
+                        other.drain(each.reason)
             await asyncio.sleep(TICK_S)
 
     async def tend(self) -> None:
@@ -89,6 +90,10 @@ class House:
         while True:
             await self.watch()
             await asyncio.sleep(TICK_S)
+
+    def replicas(self, session: Supervised) -> list[Supervised]:
+        """A session and those that were started with it and have not ended; itself in any case."""
+        return [each for each in self.all if each is session or (each.plan is session.plan and each.state not in ENDED)]
 
     def serves(self, model: str) -> bool:
         """Whether an open session has this model id."""
@@ -151,6 +156,8 @@ class House:
 
     def _of(self, model: str, opening: str = "") -> Supervised:
         replicas = [each for each in self.open() if model in each.plan.models]
+        # One that is started again takes requests only where no other does.
+        replicas = [each for each in replicas if each.state == "ready"] or replicas
         if replicas:
             return self._routes.choose(model, opening, replicas) if len(replicas) > 1 else replicas[0]
         for each in reversed(self.all):

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from loglore.api.errors import ApiError
 from loglore.api.house import House
 from loglore.api.making import actor
+from loglore.cluster.serving import Place
 from loglore.hub import models
 from loglore.serve.external import EngineKind
 from loglore.serve.plans import plan
@@ -42,9 +43,11 @@ class StartBody(BaseModel):
     duration_s: float | None = Field(None, gt=0)
     interactions: int | None = Field(None, ge=1)
     keep_history: bool = True
+    replicas: int = Field(1, ge=1, le=64, description="engines behind the one model id")
+    executor: Literal["local", "ray"] = Field("local", description="ray: on the nodes of the server's cluster")
 
 
-def router(house: House, database: Database) -> APIRouter:
+def router(house: House, database: Database, place: Place | None = None) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/v1/studio/sessions", tags=["sessions"], responses=ERRORS)
 
@@ -52,12 +55,15 @@ def router(house: House, database: Database) -> APIRouter:
     def list_sessions(ended: bool = False) -> dict[str, Any]:
         """Sessions of this server; with `ended` also those that have ended."""
         chosen = house.all if ended else house.open()
-        return {"object": "list", "data": [_card(database, each) for each in chosen]}
+        return {"object": "list", "data": [_card(database, each, house) for each in chosen]}
 
     @routes.post("", status_code=201)
     async def start_session(wish: StartBody, request: Request) -> dict[str, Any]:
         """Start a session of a model in the hub; answers when it is ready."""
         limits = Limits(wish.idle_s, wish.duration_s, wish.interactions)
+        if wish.executor == "ray" and place is None:
+            text = "this server has no cluster: start it with --executor ray --address URL"
+            raise ApiError(400, text, "invalid_value", "executor")
         for name in (wish.model, *wish.adapters.values()):
             # Names of the hub only: what lies elsewhere on the disk is not for callers of an API.
             if Path(name).exists():
@@ -73,25 +79,27 @@ def router(house: House, database: Database) -> APIRouter:
                 queue=wish.queue,
                 limits=limits,
                 keep_history=wish.keep_history,
+                replicas=wish.replicas,
+                place=place if wish.executor == "ray" else None,
             )
         )
         started = await house.start(made)
-        detail = {"models": list(started.plan.models)}
+        detail = {"models": list(started.plan.models), "replicas": wish.replicas}
         await asyncio.to_thread(audit.audit, database, actor(request), "session.start", started.id, detail)
-        return _card(database, started)
+        return _card(database, started, house)
 
     @routes.get("/{session}")
     def read_session(session: str) -> dict[str, Any]:
         """One session, with sample code."""
-        return _card(database, house.find(session))
+        return _card(database, house.find(session), house)
 
     @routes.delete("/{session}")
     async def stop_session(session: str, request: Request) -> dict[str, Any]:
-        """End a session now."""
+        """End a session now, with all its replicas."""
         found = house.find(session)
-        await found.stop("stopped through the API")
+        await asyncio.gather(*(each.stop("stopped through the API") for each in house.replicas(found)))
         await asyncio.to_thread(audit.audit, database, actor(request), "session.stop", found.id)
-        return _card(database, found)
+        return _card(database, found, house)
 
     @routes.get("/{session}/completions")
     def read_history(
@@ -115,11 +123,14 @@ def json_object(content: bytes) -> dict[str, Any]:
     return found
 
 
-def _card(database: Database, session: Supervised) -> dict[str, Any]:
+def _card(database: Database, session: Supervised, house: House) -> dict[str, Any]:
     row = sessions.find(database, session.id)
     code = samples(row.url, row.models[0], row.needs_key)
     context = session.session.context if session.session is not None else None
-    now = {"interactions": session.interactions, "state": session.state, "reason": session.reason}
+    now: dict[str, Any] = {"interactions": session.interactions, "state": session.state, "reason": session.reason}
+    # With its replicas, each of which has a row of its own; and the node of a cluster, where it is on one.
+    now |= {"replicas": [each.id for each in house.replicas(session)]}
+    now |= {"node": session.session.node if session.session is not None else None}
     return {**dataclasses.asdict(row), **now, "context": context, "samples": code}
 
 

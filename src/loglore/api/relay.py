@@ -138,7 +138,8 @@ class Upstream:
         session = seat.session
         for _ in range(CONNECT_TRIES):
             try:
-                reply = await self._client.post(session.url + path, data=orjson.dumps(wish), headers=JSON)
+                headers = JSON | ({"Authorization": f"Bearer {session.key}"} if session.key else {})
+                reply = await self._client.post(session.url + path, data=orjson.dumps(wish), headers=headers)
             except aiohttp.ClientConnectorError:
                 # Nothing was sent, so nothing is done twice.
                 if seat.again is None:

@@ -20,6 +20,7 @@ from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
 from loglore.api.listening import bind
+from loglore.cluster.serving import Place
 from loglore.errors import InputError, JobError
 from loglore.serve.engine import Session
 from loglore.serve.samples import samples
@@ -42,6 +43,7 @@ class Wish:
         port: port to bind; 0 takes a free one.
         require_key: callers on loopback need a key, too.
         history_days: how long completions are kept.
+        place: a cluster on which sessions may be started through the API.
     """
 
     plans: Sequence[Plan]
@@ -49,6 +51,7 @@ class Wish:
     port: int = 8000
     require_key: bool = False
     history_days: float = 30.0
+    place: Place | None = None
 
 
 def serve(wish: Wish) -> None:
@@ -74,7 +77,7 @@ async def _serve(wish: Wish, database: Database, bound: socket.socket) -> None:
     off_loopback = wish.host not in LOOPBACK
     keyring = Keyring(database, wish.require_key or off_loopback)
     house = House(database, f"http://{host}:{bound.getsockname()[1]}/v1", keyring.required)
-    app = create_app(Parts(house, database, keyring, wish.history_days, off_loopback))
+    app = create_app(Parts(house, database, keyring, wish.history_days, off_loopback, wish.place))
     config = uvicorn.Config(
         app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=STOP_TIMEOUT_S
     )
@@ -148,7 +151,7 @@ def _greeting(url: str, models: Sequence[str], session: Session | None, needs_ke
     others = "".join(f"\n  with an adapter: {name}" for name in models[1:])
     return (
         f"{models[0]} answers at {url}  ({session.context:,} tokens a conversation){others}\n"
-        f"  engine: {session.kind}, log: {session.log}\n"
+        f"  engine: {session.kind}{f' on node {session.node}' if session.node else ''}, log: {session.log}\n"
         f"  {samples(url, models[0], needs_key)['curl']}\n"
         f"  loglore chat --endpoint {url} LOG"
     )

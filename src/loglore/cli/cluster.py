@@ -1,7 +1,9 @@
 """`loglore cluster …`, and what other verbs need to run jobs on a Ray cluster."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,6 +11,7 @@ from loglore.cli.output import AsJson, table
 from loglore.errors import InputError
 
 if TYPE_CHECKING:
+    from loglore.cluster.serving import Place
     from loglore.cluster.submission import OnRay
 
 app = typer.Typer(help="A Ray cluster: what it has, and whether a job fits.", no_args_is_help=True)
@@ -21,6 +24,8 @@ Address = Annotated[
 ]
 Nodes = Annotated[int | None, typer.Option(min=1, help="Machines for each training job.")]
 GpusPerNode = Annotated[int | None, typer.Option(min=1, help="GPUs (without any: processes) on each of them.")]
+
+Storage = Annotated[Path | None, typer.Option(help="With --executor ray: a folder that all nodes see [LOGLORE_HOME].")]
 
 
 @app.callback()
@@ -60,6 +65,58 @@ def on_ray(executor: ExecutorName, address: str | None, nodes: int | None, gpus_
     from loglore.cluster.submission import OnRay
 
     return OnRay(address_of(address))
+
+
+@contextlib.contextmanager
+def by_all_nodes(
+    kind: str, values: Mapping[str, Any], address: str | None, storage: Path
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """What all nodes of a cluster do together: a run folder that lasts as long as the block, and the result.
+
+    Args:
+        kind: a verb of `cluster.everywhere`.
+        values: of its spec, but for `beside`: relative paths in them are looked up here.
+        address: URL of the job server.
+        storage: a folder that all nodes see.
+
+    Raises:
+        InputError, JobError: as the verb, or as `cluster.submission.OnRay`.
+    """
+    import tempfile
+
+    from loglore import settings
+    from loglore.cluster import everywhere
+    from loglore.runs.folder import RunFolder
+
+    if settings.load().cluster_storage:
+        raise InputError("LOGLORE_CLUSTER_STORAGE is for jobs: data verbs need a folder that all nodes see")
+    perform = on_ray("ray", address, None, None)
+    assert perform is not None
+    if not storage.is_dir():
+        raise InputError(f"--storage {storage}: no such folder")
+    spec = everywhere.spec_class(kind).parse({**values, "beside": str(Path.cwd())}, kind)
+    with tempfile.TemporaryDirectory(prefix=f".loglore-{kind}-", dir=storage.absolute()) as folder:
+        context = RunFolder(Path(folder) / "run", spec.model_dump(mode="json"))
+        yield context.path, perform(kind, spec, context)
+
+
+def place(executor: ExecutorName, address: str | None, storage: Path | None) -> "Place | None":
+    """Where engines run on the cluster; None where they run here.
+
+    Raises:
+        InputError: options of a cluster and no cluster, or no such folder.
+    """
+    if executor == "local":
+        refuse_without_ray(address=address, storage=storage)
+        return None
+    from loglore.cluster.connection import address_of
+    from loglore.cluster.serving import Place
+    from loglore.settings import load
+
+    folder = (storage or load().home).absolute()
+    if not folder.is_dir():
+        raise InputError(f"--storage {folder}: no such folder")
+    return Place(address_of(address), folder)
 
 
 def refuse_without_ray(**options: object) -> None:

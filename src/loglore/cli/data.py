@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from loglore.cli import data_tokens, datasets
+from loglore.cli import cluster, data_tokens, datasets
 from loglore.cli.output import AsJson, say
 
 if TYPE_CHECKING:
     from loglore.data.faults import Skipped
-    from loglore.data.too_long import Limit
 
 app = typer.Typer(help="Check, convert, split, mix, count, pack, fetch and keep datasets.", no_args_is_help=True)
 app.add_typer(data_tokens.app)
@@ -56,6 +55,11 @@ def data_check(
         str | None, typer.Option(help="Write the rows without errors here; one FILE, with --on-error skip.")
     ] = None,
     examples: Annotated[int, typer.Option(min=1, help="Rows shown of each kind of problem.")] = 5,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    storage: Annotated[
+        Path | None, typer.Option(help="With --executor ray: a folder that all nodes see; default: this one.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find what is wrong with data before GPU time: faults by row, duplicates, damage, leaks between files."""
@@ -65,24 +69,74 @@ def data_check(
 
     if good and (len(inputs) > 1 or on_error == "fail"):
         raise InputError("--good writes the rows of one FILE that are left under --on-error skip")
-    limit = _limit(tokenizer, max_sequence_length, long_rows)
+    wish = _checked(inputs, near_duplicates, tokenizer, max_sequence_length, long_rows, examples)
     given = [check.parse_input(text) for text in inputs]
     # Reading goes on after a fault under either policy: a report shows all of them, the policy decides the exit code.
     paths = [one.path for one in given]
     side_file = skipped or (_beside(good) if good else None)
     with Skipped("skip", side_file) as faulty, _progress("check", paths, 2 if good else 1) as on_bytes:
-        report = check.check(given, near_duplicates, limit, faulty, on_bytes, examples)
+        if executor == "ray":
+            found = _check_by_all_nodes(wish, address, storage or Path(), faulty)
+        else:
+            cluster.refuse_without_ray(address=address, storage=storage)
+            found = _check_here(wish, faulty, on_bytes)
         if good:
             written = writing.write_rows(good, check.good_rows(paths[0], faulty.places, on_bytes))
             say(f"{good}: {written:,} rows")
     if as_json:
-        print(json.dumps({**check.as_json(report), "skipped": faulty.count}, indent=2, ensure_ascii=False))
+        print(json.dumps({**found["json"], "skipped": faulty.count}, indent=2, ensure_ascii=False))
     else:
-        print("\n".join(check.lines(report)))
+        print("\n".join(found["lines"]))
     if on_error == "skip":
         _say_skipped(faulty)
-    elif report.errors:
+    elif found["errors"]:
         raise typer.Exit(2)
+
+
+def _checked(
+    given: list[str],
+    near_duplicates: bool,
+    tokenizer: Path | None,
+    capacity: int | None,
+    policy: LongRows | None,
+    examples: int,
+) -> dict[str, Any]:
+    """What is wished of a check, as `cluster.checking.CheckSpec` has it."""
+    from loglore.errors import InputError
+
+    if tokenizer is None and (capacity or policy):
+        raise InputError("--max-sequence-length and --long-rows need --tokenizer: whose tokens")
+    limit = {"max_sequence_length": capacity or 8192, "long_rows": policy or "shorten_log"}
+    path = str(tokenizer.absolute()) if tokenizer else None
+    return {"given": given, "near_duplicates": near_duplicates, "examples": examples, "tokenizer": path, **limit}
+
+
+def _check_here(wish: dict[str, Any], faulty: "Skipped", on_bytes: Callable[[int], None]) -> dict[str, Any]:
+    from loglore.data import check
+    from loglore.data.render import Renderer
+    from loglore.data.too_long import Limit
+
+    limit = None
+    if wish["tokenizer"]:
+        from loglore.models.load import load_tokenizer
+
+        renderer = Renderer(load_tokenizer(Path(wish["tokenizer"])))
+        limit = Limit(renderer, wish["max_sequence_length"], wish["long_rows"])
+    given = [check.parse_input(text) for text in wish["given"]]
+    report = check.check(given, wish["near_duplicates"], limit, faulty, on_bytes, wish["examples"])
+    return {"json": check.as_json(report), "lines": check.lines(report), "errors": report.errors}
+
+
+def _check_by_all_nodes(wish: dict[str, Any], address: str | None, storage: Path, faulty: "Skipped") -> dict[str, Any]:
+    from loglore.cluster import checking
+    from loglore.data.faults import Fault
+    from loglore.runs.files import read_json, read_jsonl_log
+
+    with cluster.by_all_nodes("check", wish, address, storage) as (folder, _):
+        if (folder / checking.FAULTS).exists():
+            for row in read_jsonl_log(folder / checking.FAULTS):
+                faulty(Fault(**row))
+        return dict(read_json(folder / checking.REPORT))
 
 
 @app.command("convert")
@@ -195,20 +249,6 @@ def data_fetch(
         fetched = fetch.fetch(source, out / name, only or (), local, on_progress)
     for file in fetched:
         print(f"{file.path}: {file.size:,} bytes, {file.verified}")
-
-
-def _limit(tokenizer: Path | None, capacity: int | None, policy: LongRows | None) -> "Limit | None":
-    from loglore.errors import InputError
-
-    if tokenizer is None:
-        if capacity or policy:
-            raise InputError("--max-sequence-length and --long-rows need --tokenizer: whose tokens")
-        return None
-    from loglore.data.render import Renderer
-    from loglore.data.too_long import Limit
-    from loglore.models.load import load_tokenizer
-
-    return Limit(Renderer(load_tokenizer(tokenizer)), capacity or 8192, policy or "shorten_log")
 
 
 @contextmanager

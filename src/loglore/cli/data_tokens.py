@@ -1,17 +1,16 @@
 """`loglore data tokens` and `loglore data pack`: a dataset in tokens, before any GPU time."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from loglore.cli import cluster
 from loglore.cli.output import AsJson
 
 if TYPE_CHECKING:
-    from loglore.data.files import Place, Row
+    from loglore.data.packed import PackedDataset
 
 app = typer.Typer(help="Datasets in tokens.", no_args_is_help=True)
 
@@ -38,13 +37,13 @@ def data_tokens(
     from loglore.data.files import placed_rows
     from loglore.data.render import Renderer
     from loglore.models.load import load_tokenizer
+    from loglore.models.pack import name_of, placed
     from loglore.runs.files import write_bytes
 
-    name = _name(rows)
+    name = name_of(rows)
     stage = samples.stage_of(placed_rows(rows), name)
-    with _placed(rows) as placed:
-        rendered = samples.render_rows(placed, stage, Renderer(load_tokenizer(tokenizer)))
-        found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
+    rendered = samples.render_rows(placed(rows), stage, Renderer(load_tokenizer(tokenizer)))
+    found = stats.describe(*stats.lengths_of(rendered), stage, max_sequence_length, stats.Step(step, epochs))
     if png:
         write_bytes(png, stats.picture(found, f"{name}: {found.rows:,} samples, {found.tokens:,} tokens"))
     print(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(stats.lines(found, stage)))
@@ -58,42 +57,31 @@ def data_pack(
     max_sequence_length: Limit = 8192,
     long_rows: LongRows = "shorten_log",
     seed: Annotated[int | None, typer.Option(min=0, help="Shuffle before packing.")] = None,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Tokenize and pack once; training maps the result. A second call with the same content finds it."""
-    from loglore.data.files import placed_rows
-    from loglore.data.packed import PackSettings, Source, open_or_build
-    from loglore.data.samples import stage_of
-    from loglore.models.load import load_tokenizer
+    if executor == "ray":
+        limits = {"max_sequence_length": max_sequence_length, "long_rows": long_rows, "seed": seed}
+        dataset = _by_all_nodes(rows, tokenizer, out, limits, address)
+    else:
+        from loglore.models.pack import pack
 
-    name = _name(rows)
-    settings = PackSettings(stage_of(placed_rows(rows), name), max_sequence_length, long_rows, None, seed)
-    with _placed(rows) as placed:
-        source = Source(name, _digest(rows), lambda: placed)
-        dataset = open_or_build(out, source, load_tokenizer(tokenizer), settings)
+        cluster.refuse_without_ray(address=address)
+        dataset = pack(rows, tokenizer, out, max_sequence_length, long_rows, seed)
     if as_json:
         print(json.dumps({"folder": str(dataset.folder), **dataset.report}, indent=2, ensure_ascii=False))
         return
     print("\n".join(dataset.lines()))
 
 
-def _name(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2]
+def _by_all_nodes(
+    rows: str, tokenizer: Path, out: Path, limits: dict[str, Any], address: str | None
+) -> "PackedDataset":
+    from loglore.data.packed import PackedDataset
 
-
-def _digest(path: str) -> str:
-    from loglore.data import sources
-    from loglore.runs.fingerprint import of_path
-
-    return sources.s3_version(path) if path.startswith(sources.S3) else of_path(Path(path))
-
-
-@contextmanager
-def _placed(path: str) -> "Iterator[Iterator[tuple[Place, Row]]]":
-    """The rows of a path, streamed, with a bar over its bytes."""
-    from loglore.data import files, sources
-    from loglore.runs.progress import track
-
-    listing = sources.find(path)
-    with track(f"tokenize {_name(path)}", sum(file.size for file in listing.files) / 1e6, "MB") as tick:
-        yield files.placed_rows(listing, on_bytes=lambda count: tick(count / 1e6))
+    out.mkdir(parents=True, exist_ok=True)
+    asked = {"rows": rows, "tokenizer": str(tokenizer.absolute()), "out": str(out.absolute()), **limits}
+    with cluster.by_all_nodes("pack", asked, address, out) as (_, result):
+        return PackedDataset(out / result["folder"])

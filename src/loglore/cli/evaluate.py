@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from loglore.cli import cluster
 from loglore.cli.output import AsJson, say
 from loglore.errors import InputError
 
@@ -25,6 +26,9 @@ def test(
         Path | None, typer.Option(help="Chat rows with true answers, or a folder of splits (its test file).")
     ] = None,
     endpoint: Annotated[str | None, typer.Option(help="Test the model at this OpenAI-compatible URL.")] = None,
+    replica: Annotated[
+        list[str] | None, typer.Option(help="Another URL of the same model, to share the rows; may be repeated.")
+    ] = None,
     key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the endpoint's key.")] = None,
     concurrency: Annotated[int | None, typer.Option(help="Most requests in flight at the endpoint.")] = None,
     adapter: Annotated[Path | None, typer.Option(help="LoRA adapter folder.")] = None,
@@ -40,6 +44,8 @@ def test(
     batch_size: Annotated[int | None, typer.Option(help="Rows answered together in this process.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of sampling, drawn rows and bootstrap.")] = None,
     out: TestOut = None,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model or an endpoint on a dataset (a test job)."""
@@ -59,18 +65,20 @@ def test(
         "system": system,
         "batch_size": batch_size,
         "seed": seed,
+        "replicas": replica,
         **_tested(model, endpoint, key_env, concurrency),
     }
     values = {name: value for name, value in given.items() if value is not None}
+    perform = cluster.on_ray(executor, address, None, None) or runner.here
     if spec is not None:
         if values:
             raise InputError(f"{spec}: give a spec file or options, not both ({', '.join(values)})")
-        report = runner.run_spec("test", spec, out or Path("runs") / spec.stem, say)
+        report = runner.run_spec("test", spec, out or Path("runs") / spec.stem, say, perform)
     else:
         if dataset is None or model is None:
             raise InputError("expected a spec file, or --model and --dataset")
         name = f"test-{_short(model)}-{_short(str(dataset))}"
-        report = runner.run_values("test", values, out or Path("runs") / name, say)
+        report = runner.run_values("test", values, out or Path("runs") / name, say, perform=perform)
     _show(report, as_json)
 
 

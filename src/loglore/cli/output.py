@@ -3,9 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from loglore.jobs.runner import Perform
 
 LogPaths = Annotated[list[Path], typer.Argument(help="Log files, folders or globs; - for standard input.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -19,11 +22,11 @@ def vars_of(value: Any) -> dict[str, Any]:
     return asdict(value)
 
 
-def run_job(kind: str, spec: Path, out: Path) -> None:
-    """Run one job of a kind from its spec file and print its report."""
+def run_job(kind: str, spec: Path, out: Path, perform: "Perform | None" = None) -> None:
+    """Run one job of a kind from its spec file, here or where `perform` does it, and print its report."""
     from loglore.jobs import runner
 
-    report = runner.run_spec(kind, spec, out, say)
+    report = runner.run_spec(kind, spec, out, say, perform or runner.here)
     print(json.dumps(report, indent=2, ensure_ascii=False))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from loglore.cli import cluster
 from loglore.cli.output import AsJson, say, table
 from loglore.errors import InputError
 
@@ -45,6 +46,9 @@ def serve(
     history: Annotated[bool, typer.Option(help="Keep questions and answers in the database.")] = True,
     history_days: Annotated[float, typer.Option(min=0.01, help="For how many days.")] = 30.0,
     require_key: Annotated[bool, typer.Option("--require-key", help="Ask for a key on loopback, too.")] = False,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    storage: cluster.Storage = None,
 ) -> None:
     """Start an OpenAI-compatible endpoint for one or more models; Ctrl-C stops it."""
     from loglore.api import serving
@@ -54,6 +58,7 @@ def serve(
     if len(model) > 1 and (adapter or name):
         raise InputError("--adapter and --name belong to one model; with several, start one `loglore serve` for each")
     limits = Limits(_seconds("idle", idle), _seconds("duration", duration), interactions)
+    place = cluster.place(executor, address, storage)
     plans = [
         plan(
             each,
@@ -66,10 +71,11 @@ def serve(
             limits=limits,
             keep_history=history,
             replicas=replicas,
+            place=place,
         )
         for each in model
     ]
-    serving.serve(serving.Wish(plans, host, port, require_key, history_days))
+    serving.serve(serving.Wish(plans, host, port, require_key, history_days, place))
 
 
 @sessions_app.command("list")

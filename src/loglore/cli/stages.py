@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from loglore.cli import cluster
 from loglore.cli.output import AsJson, say, table
 from loglore.errors import InputError
 
@@ -28,9 +29,13 @@ def train(
     report_to: Annotated[list[str] | None, typer.Option(help="mlflow, tensorboard or wandb; repeatable.")] = None,
     publish: Annotated[str | None, typer.Option(help="Name in the hub for the trained model.")] = None,
     out: RunOut = None,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    nodes: cluster.Nodes = None,
+    gpus_per_node: cluster.GpusPerNode = None,
 ) -> None:
     """Base model + samples + hyperparameters to a model version."""
-    from loglore.jobs import runner
+    from loglore.jobs import recipes, runner
 
     given = {
         "stage": stage,
@@ -46,15 +51,21 @@ def train(
         "publish": publish,
     }
     values = {name: value for name, value in given.items() if value is not None}
+    perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
+    if processes is not None and gpus_per_node is not None:
+        raise InputError("--processes and --gpus-per-node are the same: give one of them")
+    shape = {name: count for name, count in (("nodes", nodes), ("processes", gpus_per_node)) if count is not None}
     if spec is not None:
         _only_one(spec, values)
-        report = runner.run_spec("train", spec, out or Path("runs") / spec.stem, say)
+        folder = out or Path("runs") / spec.stem
+        report = runner.run_values("train", recipes.read_yaml(spec) | shape, folder, say, spec, perform)
     else:
         missing = [option for option in ("stage", "model", "train", "hyperparameters") if option not in values]
         if missing:
             raise InputError(f"expected a spec file, or the options; missing: --{', --'.join(missing)}")
         values["model"] = _found(str(model))
-        report = runner.run_values("train", values, out or Path("runs") / f"{stage}-{_short(str(model))}", say)
+        folder = out or Path("runs") / f"{stage}-{_short(str(model))}"
+        report = runner.run_values("train", values | shape, folder, say, perform=perform)
     print(json.dumps(report, indent=2, ensure_ascii=False))
 
 

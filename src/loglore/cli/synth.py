@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from loglore.cli import cluster
 from loglore.cli.output import AsJson, OutFolder, run_job
 
 app = typer.Typer(help="Logs to training samples, by a teacher.", no_args_is_help=True)
@@ -13,15 +14,19 @@ SpecFile = Annotated[Path, typer.Argument(help="Spec file (YAML).")]
 
 
 @app.command("nlplog")
-def synth_nlplog(spec: SpecFile, out: OutFolder) -> None:
+def synth_nlplog(
+    spec: SpecFile, out: OutFolder, executor: cluster.ExecutorOption = "local", address: cluster.Address = None
+) -> None:
     """Five interpretable questions on every event of your logs, as NLPLog rows."""
-    run_job("nlplog", spec, out)
+    run_job("nlplog", spec, out, cluster.on_ray(executor, address, None, None))
 
 
 @app.command("chat")
-def synth_chat(spec: SpecFile, out: OutFolder) -> None:
+def synth_chat(
+    spec: SpecFile, out: OutFolder, executor: cluster.ExecutorOption = "local", address: cluster.Address = None
+) -> None:
     """Chunks of your logs to root causes, summaries, patterns, comparisons, alerts and conversations."""
-    run_job("synth", spec, out)
+    run_job("synth", spec, out, cluster.on_ray(executor, address, None, None))
 
 
 @app.command("preview")

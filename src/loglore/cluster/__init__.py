@@ -2,12 +2,14 @@
 
     here                                              on the cluster
     submission ── order, pulse, wish to stop ──────>  driver ──┬── the job's function, in the driver's process
-        ^   └── Ray Jobs: submit, state, stop              │   └── training: Ray Train, one worker a GPU (or node)
+        ^   └── Ray Jobs: submit, state, stop              │   ├── training: Ray Train, one worker a GPU (or node)
+        │                                                  │   └── everywhere: Ray Data, over shards, on all nodes
         └────── log, events, metrics, result ─── run folder, on a path that all see, or handed on by a bucket
 
 `connection` finds the cluster and what it has, `wanted` says what a job wants of it, `order` is what both sides read,
 `places` and `mirrored` are where the run folder is, `pulse` is the sign of life between the sides, `nodes` asks every
-node, `training` is Ray Train (and `network` where its workers listen), `packing` and `writing` are Ray Data over shards
-of a large corpus and of a synthesis, `executor` is for the queue's worker, `check` (with `look` there) is `loglore
-cluster check`, `scale` computes what more machines would take.
+node, `training` is Ray Train (and `network` where its workers listen), `checking`, `packing`, `writing` (the analyst)
+and `asking` (teachers behind endpoints) are Ray Data, `executor` is for the queue's worker, `serving` places engines of
+sessions (`replica` is such a process there), `check` (with `look` there) is `loglore cluster check`, `scale` computes
+what more machines would take.
 """

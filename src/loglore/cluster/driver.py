@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from loglore.cluster.places import Shared
 from loglore.errors import InputError
 from loglore.jobs import process
 from loglore.jobs.executor import BAD_INPUT, DONE, STOPPED
-from loglore.jobs.kinds import spec_class
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.tuning import tune
@@ -71,11 +70,12 @@ def _ended(place: Shared, asked: Order) -> int:
 
 def _perform(place: Shared, asked: Order) -> dict[str, Any]:
     """The job itself: by this process, by Ray Train's workers, or by all nodes."""
+    from loglore.cluster import everywhere
     from loglore.jobs import runner
 
     # Workers of a training take over themselves what only they need.
     place.fetch_run("" if asked.workers else ".")
-    spec: Any = place.placed(spec_class(asked.kind, asked.kind).parse(asked.spec, asked.kind), asked)
+    spec: Any = place.placed(everywhere.spec_class(asked.kind).parse(asked.spec, asked.kind), asked)
     context = RunFolder(place.folder, files.read_json(place.folder / "spec.json"))
     if asked.workers:
         from loglore.cluster.training import train
@@ -83,26 +83,23 @@ def _perform(place: Shared, asked: Order) -> dict[str, Any]:
         result = runner.result_of(asked.kind, spec, context, lambda _, __, where: train(spec, where, asked, place))
         place.send_run()
         return result
+    work = everywhere.work_of(asked.kind, spec) if place.everywhere else None
+    perform = runner.here if work is None else lambda _, one, where: _by_all_nodes(work, one, where)
     with places.handing_on(place.send_run):
-        if asked.kind == "synth" and place.everywhere:
-            from loglore.cluster import writing
-
-            if writing.is_large(spec):
-                return runner.result_of(asked.kind, spec, context, _by_all_nodes)
-        return runner.result_of(asked.kind, spec, context, runner.here)
+        return runner.result_of(asked.kind, spec, context, perform)
 
 
-def _by_all_nodes(_: str, spec: Any, context: RunFolder) -> dict[str, Any]:
+def _by_all_nodes(work: Callable[..., dict[str, Any]], spec: Any, context: RunFolder) -> dict[str, Any]:
     import ray
 
-    from loglore.cluster import nodes, writing
+    from loglore.cluster import nodes
 
     ray.init(logging_level="warning")
     process.listen()  # Ray has put its own handlers in place of the driver's
     try:
         inputs = [path for paths in spec.inputs().values() for path in paths]
         context.event("nodes asked", nodes=nodes.check(str(context.path / order.FOLDER), inputs, False))
-        return writing.synth(spec, context)
+        return work(spec, context)
     finally:
         ray.shutdown()
 

@@ -8,6 +8,7 @@ bounded.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from loglore.cluster import order
+from loglore.cluster import order, shards
 from loglore.data import samples
-from loglore.data.long_rows import Limit
+from loglore.data.long_rows import Limit, Policy
 from loglore.data.packed import PackedDataset
 from loglore.data.render import Rendered, Renderer
 from loglore.data.samples import PlacedRows, Stage
 from loglore.errors import InputError
+from loglore.models import pack as models
 from loglore.models.load import load_tokenizer
 from loglore.runs.files import replacing_folder
 from loglore.runs.folder import RunFolder
+from loglore.runs.spec import Spec
 from loglore.train import hyperparameters, plan, work
 
 if TYPE_CHECKING:
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
 LARGE = 64 << 20  # bytes of rows: fewer are tokenized before Ray Data has started
 BATCHES = 8  # of a shard: a million characters each
-UNDER_WAY = 128 << 20  # bytes in the object store
 
 
 def pack(spec: "TrainSpec", context: RunFolder, large: int = LARGE) -> PackedDataset | None:
@@ -52,12 +54,42 @@ def pack(spec: "TrainSpec", context: RunFolder, large: int = LARGE) -> PackedDat
     rows = work.rows_of(spec, requested, context)
     if not rows.is_file() or rows.stat().st_size < large:
         return None
-    shards = _Sharded(spec.model, context.path / order.FOLDER / "shards")
+    by_all = _Sharded(spec.model, context.path / order.FOLDER / "shards")
     found = plan.build(
         spec.stage, rows, None, load_tokenizer(spec.model), requested, spec.max_tokens, spec.long_rows,
-        context.path / "packed", render=shards.render,
+        context.path / "packed", render=by_all.render,
     )  # fmt: skip
     return found.steps.dataset
+
+
+class PackSpec(Spec):
+    """What `loglore data pack` was asked for.
+
+    Attributes:
+        beside: folder in which a relative path is looked up.
+        rows, tokenizer, out, max_sequence_length, long_rows, seed: as on the command line.
+    """
+
+    beside: Path
+    rows: str
+    tokenizer: Path
+    out: Path
+    max_sequence_length: int = 8192
+    long_rows: Policy = "shorten_log"
+    seed: int | None = None
+
+
+def run(spec: PackSpec, context: RunFolder) -> dict[str, Any]:
+    """Pack rows; Ray is joined already. The result names the folder of the packed dataset.
+
+    Raises:
+        InputError: as packing on one machine.
+    """
+    os.chdir(spec.beside)
+    by_all = _Sharded(spec.tokenizer, context.path / order.FOLDER / "shards")
+    limits = (spec.max_sequence_length, spec.long_rows, spec.seed)
+    found = models.pack(spec.rows, spec.tokenizer, spec.out, *limits, by_all.render)
+    return {"outputs": {}, "folder": found.folder.name}
 
 
 class _Sharded:
@@ -80,15 +112,12 @@ class _Sharded:
         assert limit is not None
         with replacing_folder(self.folder) as partial:
             names = _write(partial, samples.cut(rows, stage))
-        data = ray.data.DataContext.get_current()
-        data.execution_options.preserve_order = True
-        data.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=UNDER_WAY)
-        data.enable_progress_bars = False
+        shards.bound()
         asked = [{"number": number, "shard": str(self.folder / name)} for number, name in enumerate(names)]
         told = {"model": str(self.model), "stage": stage, "tokens": limit.capacity, "policy": limit.policy}
-        shards = ray.data.from_items(asked, override_num_blocks=len(asked)).flat_map(_render, fn_args=(told,))
+        pipeline = ray.data.from_items(asked, override_num_blocks=len(asked)).flat_map(_render, fn_args=(told,))
         try:
-            for row in shards.iter_rows():
+            for row in pipeline.iter_rows():
                 if row["fault"]:
                     raise InputError(row["fault"])
                 for name, count in json.loads(row["counts"]).items():

@@ -158,6 +158,7 @@ class Asking:
         teacher: requests a second that one replica of the teacher answers (stated).
         row: bytes of a written row.
         core_hour, replica_hour: dollars.
+        cores_per_node: cores of a node without GPUs (stated).
     """
 
     analyst: float = 11.0
@@ -166,6 +167,7 @@ class Asking:
     row: int = 12_000
     core_hour: float = 0.05
     replica_hour: float = settings.GPU_HOUR_DOLLARS
+    cores_per_node: int = 64
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class Written:
     """Chunks written about by `workers` (cores, or replicas of a teacher): days, dollars, and what is full first."""
 
     workers: int
+    by_teacher: bool
     rows_per_second: float
     days: float
     dollars: float
@@ -190,7 +193,21 @@ def written(chunks: int, workers: int, by_teacher: bool, rates: Asking = Asking(
     full = (
         ("the teacher's replicas" if by_teacher else "CPU cores") if wanted <= storage else "storage, by writing rows"
     )
-    return Written(workers, rate, hours / 24, hours * price, full)
+    return Written(workers, by_teacher, rate, hours / 24, hours * price, full)
+
+
+def workers_of(nodes: int, by_teacher: bool, rates: Asking = Asking(), links: Links = Links()) -> int:
+    """Who writes on so many nodes: their cores, or a replica of the teacher on each of their GPUs."""
+    return nodes * (links.gpus_per_node if by_teacher else rates.cores_per_node)
+
+
+def line(found: Written) -> str:
+    """A synthesis by so many as text."""
+    who = "replicas of the teacher" if found.by_teacher else "cores"
+    return (
+        f"    {found.workers:,} {who}: {found.rows_per_second:,.0f} rows/s, {found.days:,.2f} days, "
+        f"${found.dollars:,.2f}; first bottleneck: {found.bottleneck}"
+    )
 
 
 def table(found: Sequence[Scaled]) -> list[str]:

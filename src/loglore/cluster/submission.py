@@ -84,7 +84,8 @@ class OnRay:
 
     def _order(self, kind: str, spec: Spec, want: Wanted, place: Shared) -> Order:
         folder = place.folder / order.FOLDER
-        values, workers = absolute(spec).model_dump(mode="json"), want.workers
+        # What was left open stays open: some keys may not be given beside others.
+        values, workers = absolute(spec).model_dump(mode="json", exclude_unset=True), want.workers
         if kind == "train":
             # The plan of steps is made for as many as there were first, whatever becomes of them.
             earlier = Order.read(folder).spec["nodes"] if (folder / order.ORDER).exists() else None

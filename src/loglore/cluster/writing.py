@@ -1,8 +1,8 @@
-"""The built-in analyst on all nodes: Ray Data over shards of a synthesis' plan, into the rows that one machine writes.
+"""A synthesis on all nodes: Ray Data over shards of its plan, into the rows that one machine writes.
 
 Every worker opens the same logs and plans the same rows (a seed decides), and writes its shards of them; the driver
-puts them together in the order of the plan, gate's removals and counts with them, and cleans. A teacher behind an
-endpoint is asked by one process: its replicas are the narrow part, not the asking.
+puts them together in the order of the plan, gate's removals and counts with them, and cleans. That is the built-in
+analyst's way; for teachers behind endpoints see `asking`.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loglore.cluster import asking, shards
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
 from loglore.synth import chat, writers
@@ -17,20 +18,19 @@ from loglore.synth.chat import ChatSpec
 from loglore.synth.rows import Asked, Row
 from loglore.synth.writers import Workshop
 
-MANY = 5_000  # rows; the analyst writes fewer before workers have opened the logs
+MANY = 5_000  # rows; fewer are written before workers have opened the logs
 SHARD = 200  # rows of a shard: seconds of work
-UNDER_WAY = 128 << 20  # bytes in the object store
 
 
 def is_large(spec: Any) -> bool:
     """Whether a synthesis is worth more than one process."""
-    rows = spec.train_rows + spec.validation_rows + spec.test_rows
-    return bool(spec.teacher == "analyst" and rows >= MANY)
+    # A batch is one request to the endpoint, however many rows it has.
+    return bool(spec.train_rows + spec.validation_rows + spec.test_rows >= MANY and not spec.batches)
 
 
 def synth(spec: ChatSpec, context: RunFolder, shard: int = SHARD) -> dict[str, Any]:
-    """The job `synth` with the analyst on all nodes; Ray is joined already. Everything else as `synth.chat.run`."""
-    return chat.run(spec, context, _Sharded(spec, shard))
+    """The job `synth` on all nodes; Ray is joined already. Everything else as `synth.chat.run`."""
+    return chat.run(spec, context, _Sharded(spec, shard), asking.Sharded(spec, shard))
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,16 @@ class _Sharded:
 
         if not plan:
             return
-        data = ray.data.DataContext.get_current()
-        data.execution_options.preserve_order = True
-        data.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=UNDER_WAY)
-        data.enable_progress_bars = False
+        shards.bound()
         starts = range(0, len(plan), self.shard)
         split = plan[0].split
         asked = [{"split": split, "start": start, "end": min(start + self.shard, len(plan))} for start in starts]
         workers = max(1, min(len(asked), int(ray.available_resources().get("CPU", 1))))
         told = {"spec": self.spec.model_dump(mode="json")}
-        shards = ray.data.from_items(asked, override_num_blocks=len(asked)).map_batches(
+        pipeline = ray.data.from_items(asked, override_num_blocks=len(asked)).map_batches(
             _Writer, fn_constructor_kwargs=told, batch_size=1, concurrency=workers, num_cpus=1
         )
-        for part in shards.iter_rows():
+        for part in pipeline.iter_rows():
             for made in json.loads(part["made"]):
                 shop.removed += made["removed"]
                 shop.notes.update(made["notes"])

@@ -8,23 +8,19 @@ Cost on one core besides reading: about 10 µs and 5 ns a byte a row; near dupli
 ns a byte, only when held-out files are given along.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from loglore.data import files, leaks, sources
-from loglore.data.damage import damage, is_nothing, said, texts
+import numpy as np
+
+from loglore.data import files, leaks, looking, sources
 from loglore.data.faults import Fault
-from loglore.data.formats import Format, RowError, detect, to_corpus
-from loglore.data.frame import log_asked
 from loglore.data.json_rows import Row
+from loglore.data.looking import UNREADABLE, Look, Looks, Wish
 from loglore.data.near import NearDuplicates
-from loglore.data.render import Conversation
-from loglore.data.samples import conversation_of
-from loglore.data.too_long import Lengths, Limit
-from loglore.errors import InputError
+from loglore.data.too_long import Limit
 
 Severity = Literal["error", "warning"]
 WARNINGS = {
@@ -126,6 +122,7 @@ def check(
     on_error: Callable[[Fault], None] | None = None,
     on_bytes: Callable[[int], None] | None = None,
     examples: int = EXAMPLES,
+    looks: Looks = looking.here,
 ) -> Report:
     """Read every file once and report what is wrong with it.
 
@@ -136,6 +133,7 @@ def check(
         on_error: told of every faulty row (for a side file).
         on_bytes: told how many stored bytes were read since the last call.
         examples: how many rows of each kind of problem to keep.
+        looks: who looks at the rows.
 
     Raises:
         InputError: a path with nothing to read, or (with `limit`) a tokenizer without a usable chat template.
@@ -146,8 +144,8 @@ def check(
     reports: dict[int, FileReport] = {}
     short = 0
     for number in order:
-        one = _One(inputs[number], limit, NearDuplicates() if near_duplicates else None, held_out, on_error, examples)
-        one.read(on_bytes)
+        one = _One(inputs[number], NearDuplicates() if near_duplicates else None, held_out, on_error, examples)
+        one.read(looks, limit, on_bytes)
         reports[number] = one.report
         short += one.near.short if one.near else 0
         if one.held_out is not None:
@@ -184,12 +182,11 @@ def _add_leak(report: FileReport, leak: leaks.Leak) -> None:
 
 
 class _One:
-    """The check of one file."""
+    """The check of one file: its looks against each other and against held-out files, in the order of its rows."""
 
     def __init__(
         self,
         given: Input,
-        limit: Limit | None,
         near: NearDuplicates | None,
         held_out: list[leaks.HeldOut],
         on_error: Callable[[Fault], None] | None,
@@ -199,20 +196,28 @@ class _One:
         what = [str(file) for file in self.listing.files]
         self.report = FileReport(given.path, what, self.listing.left_out, given.role, most_examples=examples)
         self.near = near
-        self.lengths = Lengths(limit, self.long) if limit else None
         self.others = held_out if given.role in ("corpus", "train") else []
         self.held_out = None if given.role in ("corpus", "train") else leaks.HeldOut(given.path, given.role)
         self.on_error = on_error
-        self.csv = any(file.kind == "CSV" for file in self.listing.files)
         self.digests: dict[bytes, files.Place] = {}
         self.places: list[files.Place] = []
 
-    def read(self, on_bytes: Callable[[int], None] | None) -> None:
-        for place, row in self.rows(on_bytes):
-            self.row(place, row)
-        if self.lengths:
-            self.lengths.finish()
-            self.report.tokens, self.report.lost_tokens = self.lengths.tokens, self.lengths.lost
+    def read(self, looks: Looks, limit: Limit | None, on_bytes: Callable[[int], None] | None) -> None:
+        tables = [other.table.values for other in self.others]
+        wish = Wish(
+            csv=any(file.kind == "CSV" for file in self.listing.files),
+            near=self.near is not None,
+            origin=self.held_out is not None or bool(self.others),
+            among=leaks.Table(np.unique(np.concatenate(tables))) if tables else None,
+            limit=limit,
+        )
+        for look in looks(self.report.name, self.listing, wish, self.digests, on_bytes):
+            if look.bad and look.bad.kind == UNREADABLE:
+                # Nothing after this can be read; what was found so far is still worth telling.
+                number = self.report.rows + self.report.faulty + 1
+                self.bad(Fault(self.report.name, number, UNREADABLE, look.bad.message))
+                break
+            self.row(look)
         if self.near:
             for pair in self.near.pairs():
                 later, earlier = self.places[pair.later], self.places[pair.earlier]
@@ -221,82 +226,45 @@ class _One:
             found = ", ".join(f"{name} {count:,}" for name, count in self.report.formats.most_common())
             self.report.add(Fault(self.report.name, 1, "mixed-formats", f"rows of several formats: {found}"))
 
-    def rows(self, on_bytes: Callable[[int], None] | None) -> Iterator[tuple[files.Place, Row]]:
-        try:
-            yield from files.placed_rows(self.listing, self.bad, on_bytes)
-        except InputError as fault:
-            # Nothing after this can be read; what was found so far is still worth telling.
-            self.bad(Fault(self.report.name, self.report.rows + self.report.faulty + 1, "unreadable", str(fault)))
-
     def bad(self, fault: Fault) -> None:
         self.report.faulty += 1
         self.report.add(fault)
         if self.on_error is not None:
             self.on_error(fault)
 
-    def add(self, place: files.Place, kind: str, message: str, where: str = "") -> None:
-        self.report.add(Fault(place.file, place.row, kind, message, where))
+    def add(self, place: files.Place, kind: str, message: str) -> None:
+        self.report.add(Fault(place.file, place.row, kind, message))
 
     @staticmethod
     def other(place: files.Place, earlier: files.Place) -> str:
         return f"row {earlier.row}" if place.file == earlier.file else str(earlier)
 
-    def row(self, place: files.Place, row: Row) -> None:
-        try:
-            kind = detect(row)
-            chat = None if kind == "corpus" else conversation_of(row)
-            text = said(chat.turns) if chat else to_corpus(row)
-        except RowError as fault:
-            self.bad(Fault(place.file, place.row, fault.kind, fault.message, fault.field))
+    def row(self, look: Look) -> None:
+        self.report.tokens += look.length.tokens
+        self.report.lost_tokens += look.length.lost
+        if look.bad:
+            self.bad(look.bad)
             return
-        nothing = next((name for name, cell in texts(row) if is_nothing(cell)), "") if self.csv else ""
-        if nothing:
-            self.bad(Fault(place.file, place.row, "nan", f"{row[nothing]!r} is no text; leave the cell empty", nothing))
-            return
-        if self.lengths:
-            if chat and kind != "nlplog":
-                _ = self.lengths.limit.renderer.method  # a template that cannot work is no fault of this row
-            try:
-                self.measure(self.lengths, place, kind, row, chat)
-            except InputError as fault:
-                self.bad(Fault(place.file, place.row, "template", str(fault)))
-                return
         self.report.rows += 1
-        self.report.formats[kind] += 1
-        for name, value in texts(row):
-            for found in damage(value):
-                self.add(place, found.kind, found.message, name)
-        log = str(row["log"] or "") if kind == "nlplog" else log_asked(chat.turns) if chat else ""
-        self.compare(place, row, text, log)
+        self.report.formats[look.kind] += 1
+        if look.length.fault:
+            self.add(look.place, look.length.fault, look.length.message)
+        for fault in look.damage:
+            self.report.add(fault)
+        self.compare(look)
 
-    def compare(self, place: files.Place, row: Row, text: str, log: str) -> None:
-        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=16).digest()
-        earlier = self.digests.setdefault(digest, place)
+    def compare(self, look: Look) -> None:
+        place = look.place
+        earlier = self.digests.setdefault(look.digest, place)
         if earlier is not place:
             self.add(place, "duplicate", f"the same text as {self.other(place, earlier)}")
         elif self.near:
-            self.near.add(len(self.places), text)
+            self.near.add(len(self.places), look.sketch)
             self.places.append(place)
         if self.held_out is not None:
-            self.held_out.add(place, row, text, digest, log)
+            self.held_out.add(place, look.windows, look.digest, look.keys)
         for other in self.others:
-            other.seen(self.report.name, row, text, digest, log)
-
-    @staticmethod
-    def measure(lengths: Lengths, place: files.Place, kind: Format, row: Row, chat: Conversation | None) -> None:
-        if chat is None or kind == "nlplog":
-            lengths.add_text(place, kind, to_corpus(row))
-        else:
-            lengths.add_chat(place, kind, chat)
-
-    def long(self, place: files.Place, kind: Format, fault: str, message: str) -> None:
-        if fault == "unfit":
-            # It was counted as good before its tokens were counted.
-            self.report.rows -= 1
-            self.report.formats[kind] -= 1
-            self.bad(Fault(place.file, place.row, fault, message))
-        else:
-            self.add(place, fault, message)
+            other.compare(self.report.name, look.windows, look.digest, look.keys)
 
 
 def as_json(report: Report) -> dict[str, Any]:

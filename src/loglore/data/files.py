@@ -7,6 +7,7 @@ the line number in JSON Lines) and, where there is one, the field.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from loglore.data import json_rows, sources, tables
 from loglore.data.faults import Fault
 from loglore.data.json_rows import BadRow, Row
 
-__all__ = ["Place", "Row", "open_rows", "placed_rows", "read_rows"]
+__all__ = ["Entry", "Place", "Row", "entries", "open_rows", "parts", "placed_rows", "read_rows"]
 
 
 class Place(NamedTuple):
@@ -25,6 +26,9 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.file}: row {self.row}"
+
+
+Entry = tuple[Place, Row] | Fault
 
 
 def read_rows(path: Path | str) -> list[Row]:
@@ -58,19 +62,58 @@ def placed_rows(
     """
     listing = path if isinstance(path, sources.Listing) else sources.find(path)
     for file in listing.files:
-        for number, row in _rows_of(file, on_bytes):
-            if type(row) is dict:
-                yield Place(file.name, number), row
-                continue
-            assert isinstance(row, BadRow)
-            fault = Fault(file.name, number, row.kind, row.message, row.field)
-            if on_fault is None:
-                raise fault.error()
-            on_fault(fault)
+        for entry in entries(file, on_bytes):
+            if not isinstance(entry, Fault):
+                yield entry
+            elif on_fault is None:
+                raise entry.error()
+            else:
+                on_fault(entry)
 
 
-def _rows_of(file: sources.DataFile, on_bytes: Callable[[int], None] | None) -> Iterator[tuple[int, Row | BadRow]]:
-    with sources.opened(file, on_bytes) as stream:
+def entries(
+    file: sources.DataFile, on_bytes: Callable[[int], None] | None = None, part: sources.Part | None = None
+) -> Iterator[Entry]:
+    """What stands in a file, in order: (place, row), or the fault of a row that cannot be read.
+
+    Args:
+        file: one of a listing.
+        on_bytes: as `placed_rows`.
+        part: read these lines of a file of JSON Lines alone.
+
+    Raises:
+        InputError: the file cannot be read to its end.
+    """
+    for number, row in _rows_of(file, on_bytes, part):
+        if isinstance(row, BadRow):
+            yield Fault(file.name, number, row.kind, row.message, row.field)
+        else:
+            yield Place(file.name, number), row
+
+
+def parts(file: sources.DataFile, size: int) -> list[sources.Part | None]:
+    """A file cut into parts of about `size` bytes that `entries` reads one by one to the same rows.
+
+    Plain JSON Lines are cut at line ends; any other file is one part: None, all of it.
+
+    Raises:
+        InputError: as `sources.opened`.
+    """
+    if file.kind != "JSON" or file.compression or file.size <= size:
+        return [None]
+    with sources.opened(file) as stream:
+        starts = [start for start in json_rows.line_starts(stream, size) if start[0] < file.size]
+    cut = pairwise([(0, 1), *starts, (file.size, 0)])
+    return [sources.Part(start, end - start, first) for (start, first), (end, _) in cut] if starts else [None]
+
+
+def _rows_of(
+    file: sources.DataFile, on_bytes: Callable[[int], None] | None, part: sources.Part | None
+) -> Iterator[tuple[int, Row | BadRow]]:
+    with sources.opened(file, on_bytes, part) as stream:
+        if part is not None and part.start:
+            yield from json_rows.lines(stream, b"", file.name, part.first)
+            return
         if file.kind == "CSV":
             yield from tables.csv_rows(stream, file.name)
         elif file.kind == "Parquet":

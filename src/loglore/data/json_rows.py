@@ -74,7 +74,30 @@ def rows(stream: BinaryIO, name: str) -> Iterator[tuple[int, Row | BadRow]]:
     if head.lstrip(_BLANK)[:1] == b"[":
         yield from _array(stream, head.lstrip(_BLANK)[1:], name)
     else:
-        yield from _lines(stream, head, name)
+        yield from lines(stream, head, name)
+
+
+def line_starts(stream: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
+    """Where JSON Lines may be cut: (offset, number of the line that begins there), about every `size` bytes.
+
+    Nothing for what is no JSON Lines, as `rows` tells it.
+    """
+    head = stream.read(BLOCK)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(_BLANK)
+    if not text or text[:1] == b"[" or head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:4]:
+        return
+    offset, lines_before, wanted = 0, 0, size
+    block = head
+    while block:
+        after = 0
+        while end := block.find(b"\n", max(wanted - offset - 1, after)) + 1:
+            lines_before += block.count(b"\n", after, end)
+            after = end
+            yield offset + end, lines_before + 1
+            wanted = offset + end + size
+        lines_before += block.count(b"\n", after)
+        offset += len(block)
+        block = stream.read(BLOCK)
 
 
 def _check_encoding(head: bytes, name: str) -> None:
@@ -84,16 +107,29 @@ def _check_encoding(head: bytes, name: str) -> None:
         )
 
 
-def _lines(stream: BinaryIO, head: bytes, name: str) -> Iterator[tuple[int, Row | BadRow]]:
-    number = 0
-    parts = [head]
-    more = head
+def lines(stream: BinaryIO, head: bytes, name: str, first: int = 1) -> Iterator[tuple[int, Row | BadRow]]:
+    """Rows of JSON Lines: those of `head`, which was read already, and of the rest of the stream.
+
+    Args:
+        stream: bytes, from the beginning of a line on.
+        head: what stands before them.
+        name: of the file, for errors.
+        first: number of the first line.
+
+    Raises:
+        InputError: a row larger than 64 MiB.
+    """
+    number = first - 1
+    more = head or stream.read(BLOCK)
+    parts = [more]
     while more:
         if b"\n" in more:
-            lines = b"".join(parts).split(b"\n")
-            parts = [lines.pop()]
-            for line in lines:
+            whole = b"".join(parts).split(b"\n")
+            parts = [whole.pop()]
+            for line in whole:
                 number += 1
+                if len(line) > MAX_ROW:
+                    raise _too_large(name, number)
                 if line[:1] == b"{" or line.strip(_BLANK):
                     yield number, _hinted(parse(line)) if number == 1 else parse(line)
         elif sum(map(len, parts)) > MAX_ROW:
@@ -101,6 +137,8 @@ def _lines(stream: BinaryIO, head: bytes, name: str) -> Iterator[tuple[int, Row 
         more = stream.read(BLOCK)
         parts.append(more)
     rest = b"".join(parts)
+    if len(rest) > MAX_ROW:
+        raise _too_large(name, number + 1)
     if rest.strip(_BLANK):
         yield number + 1, parse(rest)
 

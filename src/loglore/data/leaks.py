@@ -12,6 +12,7 @@ Held-out files are kept as hashes; the training files stream past them, each rea
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -58,34 +59,25 @@ class HeldOut:
     _texts: dict[bytes, list[int]] = field(default_factory=dict)
     _chunks: dict[Any, list[int]] = field(default_factory=dict)
     _windows: list[Hashes] = field(default_factory=list)
-    _table: Hashes | None = None
-    _filter: npt.NDArray[np.bool_] | None = None
     _hits: dict[str, "_Hits"] = field(default_factory=dict)
 
-    def add(self, place: Place, row: Row, text: str, digest: bytes, log: str = "") -> None:
-        """Take in a row with its text, the digest of that, and the log that it shows, if any."""
+    def add(self, place: Place, hashes: Hashes, digest: bytes, keys: Iterable[Any]) -> None:
+        """Take in a row by its windows (`sample`), the digest of its text, and its `chunk_keys`."""
         index = len(self.places)
         self.places.append(place)
         self._texts.setdefault(digest, []).append(index)
-        for key in chunk_keys(row, log):
+        for key in keys:
             self._chunks.setdefault(key, []).append(index)
-        self._windows.append(sample(text))
-
-    def seen(self, name: str, row: Row, text: str, digest: bytes, log: str = "") -> None:
-        """Note what of this file stands in a row of file `name`."""
-        self.compare(name, sample(text), digest, chunk_keys(row, log))
+        self._windows.append(hashes)
 
     def compare(self, name: str, hashes: Hashes, digest: bytes, keys: Iterable[Any]) -> None:
-        """As `seen`, from what was already computed."""
-        table, maybe = self._index()
-        hits = self._hits.setdefault(name, _Hits(set(), set(), np.zeros(len(table), dtype=bool)))
+        """Note what of this file stands in a row of file `name`."""
+        table = self.table
+        hits = self._hits.setdefault(name, _Hits(set(), set(), np.zeros(len(table.values), dtype=bool)))
         hits.exact.update(self._texts.get(digest, ()))
         for key in keys:
             hits.chunk.update(self._chunks.get(key, ()))
-        hashes = hashes[maybe[hashes >> np.uint64(64 - _FILTER_BITS)]]
-        if len(hashes):
-            places = np.minimum(np.searchsorted(table, hashes), len(table) - 1)
-            hits.windows[places[table[places] == hashes]] = True
+        hits.windows[table.places(hashes)] = True
 
     def contents(self) -> Iterator[tuple[Hashes, bytes, list[Any]]]:
         """(windows, digest, chunk keys) of every row, for comparing two held-out files."""
@@ -102,7 +94,7 @@ class HeldOut:
         return [self._leak(name, hits) for name, hits in self._hits.items()]
 
     def _leak(self, name: str, hits: "_Hits") -> Leak:
-        table, _ = self._index()
+        table = self.table.values
         shares = np.array(
             [hits.windows[np.searchsorted(table, hashes)].mean() if len(hashes) else 0.0 for hashes in self._windows]
         )
@@ -119,13 +111,34 @@ class HeldOut:
             float(shares.max()) if len(shares) else 0.0,
         )
 
-    def _index(self) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-        if self._table is None or self._filter is None:
-            self._table = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *self._windows]))
-            # Most windows of a large training file are found nowhere: a table of bits answers that without a search.
-            self._filter = np.zeros(1 << _FILTER_BITS, dtype=bool)
-            self._filter[self._table >> np.uint64(64 - _FILTER_BITS)] = True
-        return self._table, self._filter
+    @cached_property
+    def table(self) -> "Table":
+        """The windows of all rows, once there are no more rows to come."""
+        return Table(np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *self._windows])))
+
+
+class Table:
+    """Windows to look up. values: uint64, sorted, each once."""
+
+    def __init__(self, values: Hashes) -> None:
+        self.values = values
+        # Most windows of a large training file are found nowhere: a table of bits answers that without a search.
+        self._filter = np.zeros(1 << _FILTER_BITS, dtype=bool)
+        self._filter[values >> np.uint64(64 - _FILTER_BITS)] = True
+
+    def places(self, hashes: Hashes) -> npt.NDArray[np.intp]:
+        """Where in the table those of the windows stand that are in it."""
+        hashes = hashes[self._filter[hashes >> np.uint64(64 - _FILTER_BITS)]]
+        if not len(hashes):
+            return np.zeros(0, dtype=np.intp)
+        places = np.minimum(np.searchsorted(self.values, hashes), len(self.values) - 1)
+        found: npt.NDArray[np.intp] = places[self.values[places] == hashes]
+        return found
+
+    def known(self, hashes: Hashes) -> Hashes:
+        """Those of the windows that are in the table, each once."""
+        found: Hashes = self.values[np.unique(self.places(hashes))]
+        return found
 
 
 @dataclass

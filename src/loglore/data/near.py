@@ -41,13 +41,12 @@ class NearDuplicates:
     _signatures: list[Signature] = field(default_factory=list)
     _rows: list[int] = field(default_factory=list)
 
-    def add(self, row: int, text: str) -> None:
-        """Take the text of row number `row` in."""
-        raw = text.encode("utf-8")
-        if len(raw) < SHORTEST:
+    def add(self, row: int, sketched: Signature | None) -> None:
+        """Take row number `row` in by its `sketch`."""
+        if sketched is None:
             self.short += 1
             return
-        self._signatures.append(signature(raw))
+        self._signatures.append(sketched)
         self._rows.append(row)
 
     def pairs(self) -> list[NearPair]:
@@ -77,6 +76,12 @@ class NearDuplicates:
         values = similarity(table[pairs[:, 0]], table[pairs[:, 1]])
         close = values >= self.threshold
         return list(zip(*pairs[close].T.tolist(), values[close].tolist(), strict=True)) if close.any() else []
+
+
+def sketch(text: str) -> Signature | None:
+    """The signature of a text; None for one that is too short to compare."""
+    raw = text.encode("utf-8")
+    return signature(raw) if len(raw) >= SHORTEST else None
 
 
 def signature(raw: bytes) -> Signature:

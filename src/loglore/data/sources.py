@@ -313,15 +313,27 @@ def s3_errors(url: str) -> Iterator[None]:
         raise InputError(f"{url}: {fault} (credentials and AWS_ENDPOINT_URL are taken from the environment)") from None
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of an uncompressed file: `size` bytes from `start` on, where the line with number `first` begins."""
+
+    start: int
+    size: int
+    first: int
+
+
 @contextmanager
-def opened(file: DataFile, on_bytes: Callable[[int], None] | None = None) -> Iterator[BinaryIO]:
-    """Open a file for reading, decompressed; `on_bytes` is told how many stored bytes were read.
+def opened(
+    file: DataFile, on_bytes: Callable[[int], None] | None = None, part: Part | None = None
+) -> Iterator[BinaryIO]:
+    """Open a file, or a part of it, for reading, decompressed; `on_bytes` is told how many stored bytes were read.
 
     Raises:
         InputError: the stream turns out to be damaged while it is read; names the file.
     """
     try:
-        with file.open() as raw:
+        with file.open() as whole:
+            raw = whole if part is None else _of_part(whole, part)
             stream = io.BufferedReader(_Counted(raw, on_bytes), 1 << 20) if on_bytes else raw
             if file.compression == "gz":
                 stream = gzip.GzipFile(fileobj=stream)
@@ -333,6 +345,27 @@ def opened(file: DataFile, on_bytes: Callable[[int], None] | None = None) -> Ite
             raise
         kind = {"": "file", "gz": "gzip file", "zst": "Zstandard file"}[file.compression]
         raise InputError(f"{file.name}: damaged {kind}: {fault}") from None
+
+
+def _of_part(stream: BinaryIO, part: Part) -> BinaryIO:
+    stream.seek(part.start)
+    return io.BufferedReader(_Limited(stream, part.size), 1 << 20)
+
+
+class _Limited(io.RawIOBase):
+    """The next bytes of a stream, so many."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self._stream, self._left = stream, size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
 
 
 class _Counted(io.RawIOBase):

@@ -101,6 +101,7 @@ class Fanout:
         redactor: used for targets that redact.
         attempts: how often a request is tried at an endpoint before its item fails.
         judge_cut_off: hand answers that ran into `max_tokens` to the judge, too; else their items fail.
+        known: another journal file of answers, to look in and not to write to.
 
     Raises:
         InputError: a key is missing.
@@ -115,11 +116,13 @@ class Fanout:
         redactor: Redactor | None = None,
         attempts: int = ATTEMPTS,
         judge_cut_off: bool = False,
+        known: Path | None = None,
     ) -> None:
         self.targets = list(targets)
         for target in self.targets:
             target.key()
         self.cache = Journal(cache)
+        self._caches = [self.cache, *([Journal(known)] if known else [])]
         self.outcomes = Journal(outcomes)
         self._paid = outcomes.with_name(PAID)
         files.repair_jsonl_log(self._paid)
@@ -153,7 +156,8 @@ class Fanout:
 
     def close(self) -> None:
         """Close the journals."""
-        self.cache.close()
+        for cache in self._caches:
+            cache.close()
         self.outcomes.close()
 
     async def _run(self, items: Iterable[Item], judge: Judge, tick: Tick) -> None:
@@ -303,9 +307,8 @@ class Fanout:
         key = digest(request.identity(line.session.target))
         while key in self._flying:
             await self._flying[key]
-        found = self.cache.get(key)
-        for target in self.targets if found is None else []:
-            found = found or self.cache.get(digest(request.identity(target)))
+        keys = [key, *(digest(request.identity(target)) for target in self.targets)]
+        found = next((known for one in keys for cache in self._caches if (known := cache.get(one)) is not None), None)
         if found is not None:
             return Answer(**found)
         landed = self._flying[key] = asyncio.get_running_loop().create_future()

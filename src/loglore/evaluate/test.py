@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -92,6 +93,9 @@ class TestSpec(Spec):
             raise ValueError(f"`{given[0]}` is for models in this process, not for an endpoint; leave it out")
         if self.replicas and self.endpoint is None:
             raise ValueError("`replicas` are further URLs of an `endpoint`, and there is none")
+        for url in self.replicas:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ValueError(f"`replicas`: {url!r} is no URL such as https://api.example.com/v1")
         if not self.harness and (self.harness_tasks or self.harness_limit):
             raise ValueError("`harness_tasks` and `harness_limit` need `harness`, the names of tasks")
         if self.top_p < 1 and not self.temperature:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from loglore.cluster import scale
-from loglore.cluster.scale import Scaled
+from loglore.cluster.scale import Scaled, Written
 from loglore.jobs import recipes
 from loglore.jobs.recipes import Job, Recipe
 from loglore.train import hyperparameters
@@ -21,7 +21,7 @@ from loglore.train.estimate import GIB, Declared, estimate
 class Planned:
     """A job of the plan: what it reads, and for a train job its estimate and where the shapes are from.
 
-    scaled: the same on other numbers of GPUs (`cluster.scale.Scaled`).
+    scaled: the same on other numbers of GPUs (`cluster.scale.Scaled`); written: of a synthesis, on as many nodes.
     """
 
     job: str
@@ -30,10 +30,11 @@ class Planned:
     estimate: dict[str, Any] | None
     basis: str
     scaled: tuple[Scaled, ...] = ()
+    written: tuple[Written, ...] = ()
 
 
 def plan(recipe: Recipe, nodes: Sequence[int] = ()) -> list[Planned]:
-    """The plan of every job, in order; of training jobs also what they take on so many nodes.
+    """The plan of every job, in order; of trainings and syntheses also what they take on so many nodes.
 
     Raises:
         InputError: hyperparameters or declarations that are not what they should be.
@@ -43,6 +44,11 @@ def plan(recipe: Recipe, nodes: Sequence[int] = ()) -> list[Planned]:
 
 def _planned(job: Job, recipe: Recipe, nodes: Sequence[int]) -> Planned:
     reads = tuple(dict.fromkeys(target for target, _ in job.references()))
+    if job.kind == "synth":
+        rows = sum(int(job.values.get(f"{name}_rows", 0)) for name in ("train", "validation", "test"))
+        by_teacher = job.values.get("teacher", "analyst") != "analyst"
+        there = tuple(scale.written(rows, scale.workers_of(count, by_teacher), by_teacher) for count in nodes)
+        return Planned(job.name, job.kind, reads, None, "", written=there if rows else ())
     if job.kind != "train":
         return Planned(job.name, job.kind, reads, None, "")
     if not job.declared:
@@ -53,12 +59,12 @@ def _planned(job: Job, recipe: Recipe, nodes: Sequence[int]) -> Planned:
     requested = hyperparameters.load(file)
     found = estimate(job.values["stage"], requested, declared)
     per_node = scale.Links().gpus_per_node
-    there = tuple(scale.scaled(job.values["stage"], requested, declared, per_node * count) for count in nodes)
+    scaled = tuple(scale.scaled(job.values["stage"], requested, declared, per_node * count) for count in nodes)
     missing = [name for name in ("model", "train") if not _present(recipe, str(job.values[name]))]
     basis = (
         f"{' and '.join(missing)} not on this machine: shapes as the recipe declares them" if missing else "declared"
     )
-    return Planned(job.name, job.kind, reads, found.as_json(), f"{basis}; speed: {declared.hardware.source}", there)
+    return Planned(job.name, job.kind, reads, found.as_json(), f"{basis}; speed: {declared.hardware.source}", scaled)
 
 
 def forecast_lines(path: Path, folder: Path, measure: bool) -> list[str]:
@@ -81,7 +87,8 @@ def lines(planned: Planned) -> list[str]:
     """The plan of one job as text."""
     head = f"{planned.job} ({planned.kind})" + (f", after {', '.join(planned.reads)}" if planned.reads else "")
     if planned.estimate is None:
-        return [head, *([f"    {planned.basis}"] if planned.basis else [])]
+        told = [scale.line(one) for one in planned.written]
+        return [head, *([f"    {planned.basis}"] if planned.basis else []), *told]
     found = planned.estimate
     memory = ", ".join(f"{part} {size / GIB:.1f}" for part, size in found["memory"].items())
     return [

@@ -75,19 +75,24 @@ def run(
     return reports
 
 
-def run_spec(kind: str, path: Path, folder: Path, say: Say) -> dict[str, Any]:
-    """Run one job from a YAML spec file, in `folder`; returns its report. Errors as `run`."""
-    return run_values(kind, recipes.read_yaml(path), folder, say, path)
+def run_spec(kind: str, path: Path, folder: Path, say: Say, perform: Perform = here) -> dict[str, Any]:
+    """Run one job from a YAML spec file, in `folder`; returns its report. `perform` and errors as `run`."""
+    return run_values(kind, recipes.read_yaml(path), folder, say, path, perform)
 
 
 def run_values(
-    kind: str, values: Mapping[str, Any], folder: Path, say: Say, path: Path = Path("command line")
+    kind: str,
+    values: Mapping[str, Any],
+    folder: Path,
+    say: Say,
+    path: Path = Path("command line"),
+    perform: Perform = here,
 ) -> dict[str, Any]:
     """Run one job from its spec's values; `path` names them in errors, and relative paths are looked up beside it."""
     job = recipes.job_of(path, kind, {**values, "kind": kind})
     recipe = Recipe(kind, path, (job,))
     with locked(folder.with_name(f".{folder.name}.lock")):
-        report = _run_job(job, recipe, folder, {}, say, None)
+        report = _run_job(job, recipe, folder, {}, say, None, perform)
     if report is None:
         raise InputError(f"{path}: a spec of one job cannot refer to other jobs")
     return report

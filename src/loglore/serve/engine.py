@@ -21,7 +21,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from loglore.errors import InputError, JobError
 from loglore.export.tool import last_error
@@ -33,6 +33,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DEFAULT_CONTEXT = 8192
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 5.0
+
+
+class Process(Protocol):
+    """What runs an engine: a process here, or what stands for one elsewhere."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+    def wait(self) -> int:
+        """Block until it has ended; returns its exit status."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Session:
         kind: `llama.cpp`, `vllm` or `transformers`.
         upstream: what the engine itself calls the base, where that is not `model_id`.
         gguf: the file it was started with, where it was one.
+        key: that it asks for, where it can be reached from other machines.
+        node: of a cluster, where it runs on one.
     """
 
     url: str
@@ -56,11 +68,13 @@ class Session:
     context: int
     pid: int
     log: Path
-    _process: "subprocess.Popen[bytes]" = field(repr=False)
+    _process: Process = field(repr=False)
     adapters: tuple[str, ...] = ()
     kind: str = "llama.cpp"
     upstream: str | None = None
     gguf: Path | None = None
+    key: str | None = field(default=None, repr=False)
+    node: str | None = None
 
     def wish(self, model_id: str) -> dict[str, Any]:
         """What a request must carry to be answered as `model_id`, beside what the client sent.
@@ -102,6 +116,7 @@ def running(
     parallel: int = 1,
     log: Path | None = None,
     adapters: Mapping[str, Path] | None = None,
+    key: str | None = None,
 ) -> Iterator[Session]:
     """Start an engine for `gguf`, yield its session when it answers, stop it at the end.
 
@@ -110,19 +125,20 @@ def running(
     Args:
         gguf: the model file; its chat template is used.
         model_id: name offered to clients; the file's name by default.
-        host: address to bind, on loopback only: engines know no keys.
+        host: address to bind; off loopback only with a key.
         port: port to bind; 0 takes a free one.
         context: tokens of one conversation; None takes what the model was trained for, up to `DEFAULT_CONTEXT`.
         parallel: conversations at the same time; more wait.
         log: file that takes the engine's output, kept; None makes one under the data folder.
         adapters: LoRA adapters as GGUF files by the model id that turns each on.
+        key: that callers must send as a bearer token; None asks for none.
 
     Raises:
         InputError: no such GGUF, it is damaged, a context beyond its training, or the port is taken.
         JobError: the engine failed to start.
     """
     context = _checked_context(gguf, context)
-    _check_address(host, port)
+    _check_address(host, port, key)
     adapters = adapters or {}
     for adapter in adapters.values():
         read_header(adapter)
@@ -136,6 +152,7 @@ def running(
         "parallel": parallel,
         "adapters": [str(adapter.resolve()) for adapter in adapters.values()],
         "threads": load().threads,
+        "key": key,
         "parent": os.getpid(),
         # The kernel's "die with parent" follows the starting thread, so it is only safe to ask for from the main one.
         "kernel_watch": threading.current_thread() is threading.main_thread(),
@@ -143,9 +160,9 @@ def running(
     process = _spawned(log)
     try:
         address = _started(process, wish, log)
-        offered = _wait_until_healthy(address, process, log)
+        offered = _wait_until_healthy(address, process, log, key)
         name = wish["model_id"]
-        yield Session(f"{address}/v1", name, offered, process.pid, log, process, tuple(adapters), gguf=gguf)
+        yield Session(f"{address}/v1", name, offered, process.pid, log, process, tuple(adapters), gguf=gguf, key=key)
     finally:
         stop(process)
 
@@ -185,9 +202,9 @@ def _checked_context(gguf: Path, context: int | None) -> int:
     return context
 
 
-def _check_address(host: str, port: int) -> None:
-    if host not in LOOPBACK:
-        raise InputError(f"host {host}: engines answer without a key, so only {', '.join(LOOPBACK)} can be bound")
+def _check_address(host: str, port: int, key: str | None) -> None:
+    if host not in LOOPBACK and not key:
+        raise InputError(f"host {host}: an engine without a key can be bound to {', '.join(LOOPBACK)} only")
     if not 0 <= port <= 65535:
         raise InputError(f"port {port}: expected 0 (a free one) to 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -217,21 +234,22 @@ def _started(process: "subprocess.Popen[bytes]", wish: dict[str, Any], log: Path
     return str(json.loads(line)["address"])
 
 
-def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path) -> int:
+def _wait_until_healthy(address: str, process: "subprocess.Popen[bytes]", log: Path, key: str | None) -> int:
     """Poll `/health`, then return the context that the engine really offers a conversation, in tokens."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise JobError(f"the engine died while starting: {last_error(log)}; see {log}")
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            if _get(address + "/health")["status"] == "ok":
-                return int(_get(address + "/props")["default_generation_settings"]["n_ctx"])
+            if _get(address + "/health", key)["status"] == "ok":
+                return int(_get(address + "/props", key)["default_generation_settings"]["n_ctx"])
         time.sleep(0.05)
     raise JobError(f"the engine did not answer within {START_TIMEOUT_S:.0f} s; see {log}")
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as reply:
+def _get(url: str, key: str | None) -> Any:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as reply:
         return json.load(reply)
 
 

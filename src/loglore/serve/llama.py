@@ -42,6 +42,7 @@ def _server(wish: dict[str, Any]) -> Any:
     params.model_alias = {wish["model_id"]}
     params.hostnames = [wish["host"]]
     params.port = wish["port"]
+    params.api_keys = [wish["key"]] if wish["key"] else []
     params.n_parallel = wish["parallel"]
     params.n_ctx = wish["context"] * wish["parallel"]
     # Also the step in which it reports how far it has read a prompt; the default of 2048 is many seconds on a CPU.

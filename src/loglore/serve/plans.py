@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from loglore.errors import InputError
 from loglore.hub import models
@@ -12,6 +13,9 @@ from loglore.serve.external import EngineKind
 from loglore.serve.sessions import adapter_gguf, as_gguf, model_id
 from loglore.serve.sessions import session as llama_session
 from loglore.serve.supervised import Limits, Plan
+
+if TYPE_CHECKING:
+    from loglore.cluster.serving import Place
 
 
 def plan(
@@ -26,6 +30,7 @@ def plan(
     limits: Limits | None = None,
     keep_history: bool = True,
     replicas: int = 1,
+    place: "Place | None" = None,
 ) -> Plan:
     """A plan for a session of MODEL; conversions are done here, before anything is started.
 
@@ -39,19 +44,29 @@ def plan(
         queue: requests that may wait.
         limits: when the session ends by itself; None never.
         keep_history: whether completions are kept.
-        replicas: engines on this machine, each with `parallel` seats; a follow-up goes to the one that has its log.
+        replicas: engines, each with `parallel` seats; a follow-up goes to the one that has its log.
+        place: a cluster for them; None for this machine.
 
     Raises:
-        InputError: no such model, adapter or engine. JobError: it cannot be converted.
+        InputError: no such model, adapter or engine, or none that a cluster's nodes run. JobError: it cannot be
+            converted.
     """
     adapters = dict(adapters or {})
     if parallel < 1 or queue < 0:
         raise InputError(f"parallel {parallel}, queue {queue}: expected 1 or more, 0 or more")
-    kind = external.choose(models.resolve(model), engine)
+    if place is not None and engine not in (None, "llama.cpp"):
+        raise InputError(f"engine {engine}: on a cluster's nodes only llama.cpp is started; leave --engine out")
+    kind = external.choose(models.resolve(model), engine if place is None else "llama.cpp")
     base = name or model_id(model)
     ids = (base, *adapters)
 
     def start() -> contextlib.AbstractContextManager[Session]:
+        if place is not None:
+            from loglore.cluster import serving
+
+            loras = {each: adapter_gguf(path, model) for each, path in adapters.items()}
+            wish: dict[str, Any] = {"model_id": base, "context": context, "parallel": parallel, "adapters": loras}
+            return serving.running(place, as_gguf(model), **wish, replicas=replicas)
         if kind != "llama.cpp":
             folder = models.resolve(model)
             return external.running(kind, folder, base, context=context, parallel=parallel, adapters=adapters)

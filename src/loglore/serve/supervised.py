@@ -93,6 +93,7 @@ class Supervised:
         self._ready_at = self._used_at = time.monotonic()
         self._draining_since: float | None = None
         self._stopping = False
+        self.is_told_to_stop = False
         self._watch: asyncio.Task[None] | None = None
         self._starting: asyncio.Future[Session] | None = None
         # Of its own: a wait for an engine's end must not take a thread from the loop's pool.
@@ -112,7 +113,7 @@ class Supervised:
         """
         limit = self.plan.limits.interactions
         if limit is not None and self.interactions >= limit:
-            self._drain(f"it has had its {limit} interactions")
+            self.drain(f"it has had its {limit} interactions")
         self._check_open()
         self.interactions += 1
         try:
@@ -169,14 +170,15 @@ class Supervised:
         now = time.monotonic()
         limits = self.plan.limits
         if await asyncio.to_thread(self._told, self._asked_to_stop):
-            self._drain("somebody stopped it")
+            self.is_told_to_stop = True
+            self.drain("somebody stopped it")
         if limits.duration_s is not None and now - self._ready_at >= limits.duration_s:
-            self._drain(f"it has run for {limits.duration_s:,.0f} s")
+            self.drain(f"it has run for {limits.duration_s:,.0f} s")
         idle = not self.seats.taken and now - self._used_at >= (limits.idle_s or 0)
         if limits.idle_s is not None and idle:
-            self._drain(f"nobody has used it for {limits.idle_s:,.0f} s")
+            self.drain(f"nobody has used it for {limits.idle_s:,.0f} s")
         if limits.interactions is not None and self.interactions >= limits.interactions and not self.seats.taken:
-            self._drain(f"it has had its {limits.interactions} interactions")
+            self.drain(f"it has had its {limits.interactions} interactions")
         if self._draining_since is not None and (not self.seats.taken or now - self._draining_since > DRAIN_S):
             await self.stop(self.reason)
 
@@ -187,7 +189,8 @@ class Supervised:
         self._recorded = self.interactions
         return sessions.update(self._database, self.id, interactions=self.interactions, last_used=time.time())
 
-    def _drain(self, reason: str) -> None:
+    def drain(self, reason: str) -> None:
+        """Take no more requests, and end when those that are being answered have their answers."""
         if self._draining_since is None:
             self._draining_since, self.reason = time.monotonic(), reason
             self.seats.refuse_all(EndedError(reason))

@@ -56,7 +56,8 @@ def start(
         logs: folder of logs that may be asked about by path.
         api_port: of the API; None takes the one after `port`, or a free one when `port` is 0.
         worker: also start a worker, which runs the jobs.
-        executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`.
+        executor: where the worker runs them: `local`, or `ray` for the Ray cluster at `address`, on which sessions may
+            then be started, too.
         address: URL of the cluster's job server; None for the default.
         opens: path and query of the page whose address is printed.
 
@@ -78,7 +79,9 @@ def start(
         # Runs on Ctrl-C too, after all processes have been stopped.
         stack.callback(print, "stopped", file=sys.stderr)
         page = stack.enter_context(_child("loglore.studio.process", [host, str(page_port), api_url], log_of["page"]))
-        api = stack.enter_context(_child("loglore.api", _api_arguments(host, wanted, runs, logs), log_of["api"]))
+        there = ["--cluster", *([address] if address else [])] if executor == "ray" else []
+        told = [*_api_arguments(host, wanted, runs, logs), *there]
+        api = stack.enter_context(_child("loglore.api", told, log_of["api"]))
         children, works = {"API": (api, log_of["api"]), "page server": (page, log_of["page"])}, "no worker here"
         if worker:
             told = ["--until-eof", "--executor", executor, *(["--address", address] if address else [])]

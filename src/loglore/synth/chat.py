@@ -116,7 +116,12 @@ class ChatSpec(Spec):
         return self
 
 
-def run(spec: ChatSpec, context: RunFolder, by_analyst: writers.ByAnalyst = writers.by_analyst) -> dict[str, Any]:
+def run(
+    spec: ChatSpec,
+    context: RunFolder,
+    by_analyst: writers.ByAnalyst = writers.by_analyst,
+    by_endpoints: writers.AskAll = writers.by_endpoints,
+) -> dict[str, Any]:
     """Write `chunks.jsonl`, the rows of each split, and `removed.jsonl` (what was left out, and why).
 
     With endpoints also `failures.jsonl`: rows without an answer, which the same command asks for again; the result
@@ -138,7 +143,7 @@ def run(spec: ChatSpec, context: RunFolder, by_analyst: writers.ByAnalyst = writ
             written = {name: by_analyst(shop, plan[name], tick) for name in SPLITS}
         else:
             asked = [one for name in SPLITS for one in plan[name]]
-            tally, of_part = writers.ByEndpoints(shop, writers.call_of(spec, context.path)).write(asked, tick)
+            tally, of_part = by_endpoints(shop, writers.call_of(spec, context.path), asked, tick)
             written = {name: of_part(plan[name]) for name in SPLITS}
         counts = _write(spec, shop, written, context.path)
     failures = [row for row in shop.removed if row["status"] in ("failed", "unasked")]

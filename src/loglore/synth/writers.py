@@ -5,7 +5,7 @@ starts anew in a rerun (it takes seconds and repeats to the byte); endpoints go 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -140,6 +140,16 @@ def call_of(spec: Any, folder: Path) -> Call:
     )
 
 
+# Yields the rows of a part of the plan.
+RowsOf = Callable[[Sequence[Asked]], Iterator[Row]]
+AskAll = Callable[[Workshop, Call, Sequence[Asked], Tick], tuple[Tally, RowsOf]]
+
+
+def by_endpoints(shop: Workshop, call: Call, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, RowsOf]:
+    """Ask for all rows from this process; returns the tally and what yields the rows of a part of the plan."""
+    return ByEndpoints(shop, call).write(plan, tick)
+
+
 class ByEndpoints:
     """Rows by language models."""
 
@@ -149,38 +159,37 @@ class ByEndpoints:
         # Kept only for batches, which another process may fetch.
         self.redactor = Redactor(call.folder / "redaction.json" if call.batches else None)
 
-    def write(self, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, Callable[[Sequence[Asked]], Iterator[Row]]]:
+    def write(self, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, RowsOf]:
         """Ask for all rows; returns the tally and what yields the rows of a part of the plan."""
         call = self.call
-        fanout = Fanout(
-            call.targets,
-            cache=call.cache,
-            outcomes=call.folder / "outcomes.jsonl",
-            budget=Budget(call.budget_dollars, call.budget_tokens),
-            redactor=self.redactor,
-        )
+        fanout = self.fanout(Budget(call.budget_dollars, call.budget_tokens))
         items = map(self.item, plan)
         if call.batches:
             tally = run_batches(fanout, items, self.judge, call.folder / "batches.jsonl", tick)
         else:
             tally = fanout.run(items, self.judge, tick)
+        return tally, lambda part: self.rows(part, (fanout.outcome(asked.id) for asked in part))
 
-        def rows(part: Sequence[Asked]) -> Iterator[Row]:
-            for asked in part:
-                outcome = fanout.outcome(asked.id)
-                if outcome is None:
-                    reason = "not asked: the budget was used up"
-                    self.shop.note_removed(asked.id, asked.task, "unasked", "budget", reason)
-                elif outcome["status"] == ACCEPTED:
-                    yield self.finished(outcome)
-                elif outcome["status"] == FAILED:
-                    self.shop.note_removed(asked.id, asked.task, "failed", "no answer", outcome["reason"])
-                else:
-                    faults = outcome["detail"]
-                    kind = faults[0]["kind"]
-                    self.shop.note_removed(asked.id, asked.task, "gate", kind, outcome["reason"], faults)
+    def fanout(self, budget: Budget, known: Path | None = None) -> Fanout:
+        """What asks; `known`: a cache of answers to look in as well."""
+        call = self.call
+        outcomes = call.folder / "outcomes.jsonl"
+        return Fanout(call.targets, call.cache, outcomes, budget, self.redactor, known=known)
 
-        return tally, rows
+    def rows(self, part: Sequence[Asked], outcomes: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
+        """The rows of a part of the plan, by what became of each."""
+        for asked, outcome in zip(part, outcomes, strict=True):
+            if outcome is None:
+                reason = "not asked: the budget was used up"
+                self.shop.note_removed(asked.id, asked.task, "unasked", "budget", reason)
+            elif outcome["status"] == ACCEPTED:
+                yield self.finished(outcome)
+            elif outcome["status"] == FAILED:
+                self.shop.note_removed(asked.id, asked.task, "failed", "no answer", outcome["reason"])
+            else:
+                faults = outcome["detail"]
+                kind = faults[0]["kind"]
+                self.shop.note_removed(asked.id, asked.task, "gate", kind, outcome["reason"], faults)
 
     def body(self, asked: Asked, target: Target) -> dict[str, Any]:
         """The JSON body that an endpoint would be sent for a row."""
