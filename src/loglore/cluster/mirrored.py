@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,10 @@ from loglore.train import checkpoints
 WHOLE = re.compile(r"adapter|best|model|(checkpoints|published)/step-\d+")  # folders that appear whole
 APART = re.compile(r"cluster/|packed/|train-with-replay\.jsonl|checkpoints/|published/|(.*/)?\.")  # not handed on so
 LAST = re.compile(r"workers/|result\.json")  # they say that the rest is there
+
+
+class _DamagedError(JobError):
+    """What came is not what was sent."""
 
 
 class Mirrored(Shared):
@@ -102,8 +107,9 @@ class Mirrored(Shared):
                     raise
                 self._forget(name)  # newer ones have taken its place meanwhile
         self._send_changed([name for name in handed if LAST.match(name)])
-        for name in [name for name in self._known if WHOLE.fullmatch(name) and not (self.folder / name).exists()]:
-            self._forget(name)
+        for name in list(self._known):  # another thread may fetch meanwhile
+            if WHOLE.fullmatch(name) and not (self.folder / name).exists():
+                self._forget(name)
 
     def _forget(self, name: str) -> None:
         with _reaching(self.text):
@@ -154,13 +160,21 @@ class Mirrored(Shared):
             self._fetch_trees(trees)
 
     def _fetch_trees(self, trees: str) -> None:
+        if not trees:
+            return
         there = self._marks()
-        for old in self._here("checkpoints/*"):
+        for old in self._here("checkpoints/*") if re.match(trees, "checkpoints/") else []:
             if old not in there:
                 shutil.rmtree(self.folder / old)
         for name in there:
-            if re.match(trees or "$", name):
-                self._fetch_tree(name)
+            if re.match(trees, name):
+                try:
+                    self._fetch_tree(name)
+                except _DamagedError as fault:
+                    if not name.startswith("checkpoints/"):
+                        raise
+                    self._forget(name)
+                    print(f"{fault}; the one before is taken", file=sys.stderr, flush=True)
 
     def _fetch_tree(self, name: str) -> None:
         with _reaching(self.text):
@@ -172,7 +186,7 @@ class Mirrored(Shared):
                     with _reaching(self.text):
                         _download(f"{self._key}/trees/{name}/{mark['version']}/{one}", partial / one)
                 if fingerprint.of_path(partial) != mark["sha256"]:
-                    raise JobError(f"{self.text}: {name} is damaged: its content is not what was written")
+                    raise _DamagedError(f"{self.text}: {name} is damaged: its content is not what was written")
         self._known[name] = _state(place)
 
     def _marks(self) -> list[str]:
@@ -224,7 +238,7 @@ class Mirrored(Shared):
                     with _reaching(self.text):
                         _download(f"{key}/{one}".rstrip("/"), partial / one)
                 if fingerprint.of_path(partial) != place.parent.name:
-                    raise JobError(f"{S3}{key} is damaged: its content is not what was written")
+                    raise _DamagedError(f"{S3}{key} is damaged: its content is not what was written")
         return place
 
     def for_ray(self) -> dict[str, Any]:
@@ -241,6 +255,7 @@ class Mirrored(Shared):
 
     def end(self) -> None:
         """As `Shared.end`."""
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # of a run that began on this machine
         with _reaching(self.text):
             _remove(self._key)
 
