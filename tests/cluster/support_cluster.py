@@ -30,7 +30,8 @@ class SmallCluster:
         self._cluster = cluster
 
     def add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
+        ports = {"dashboard_agent_listen_port": free_port()}  # usually 52365, which another cluster here may have
+        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE, **ports)
 
     @contextlib.contextmanager
     def apart(self, hidden: Path) -> Iterator[None]:
@@ -46,6 +47,7 @@ class SmallCluster:
         start = [
             str(ray), "start", "--address", self.address, "--num-cpus", "1", "--num-gpus", "0", "--block",
             "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats",
+            "--dashboard-agent-listen-port", str(free_port()),
         ]  # fmt: skip
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"],
@@ -82,7 +84,7 @@ def small_cluster(hidden: Path) -> Iterator[SmallCluster]:
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no credentials are found at once
     head = {
         "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
-        "dashboard_host": "127.0.0.1", "dashboard_port": port,
+        "dashboard_host": "127.0.0.1", "dashboard_port": port, "dashboard_agent_listen_port": free_port(),
     }  # fmt: skip
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
