@@ -30,8 +30,7 @@ class SmallCluster:
         self._cluster = cluster
 
     def add(self) -> Any:
-        ports = {"dashboard_agent_listen_port": free_port()}  # usually 52365, which another cluster here may have
-        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE, **ports)
+        return self._cluster.add_node(num_cpus=1, num_gpus=0, object_store_memory=OBJECT_STORE)
 
     @contextlib.contextmanager
     def apart(self, hidden: Path) -> Iterator[None]:
@@ -82,6 +81,7 @@ def small_cluster(hidden: Path) -> Iterator[SmallCluster]:
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no credentials are found at once
+    # The agent's port would be 52365, which another cluster of this machine may have.
     head = {
         "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
         "dashboard_host": "127.0.0.1", "dashboard_port": port, "dashboard_agent_listen_port": free_port(),
