@@ -16,14 +16,12 @@ from pathlib import Path
 
 import uvicorn
 
-from loglore import settings
 from loglore.api.app import Parts, Studio, create_app
 from loglore.api.bounds import PatientOnce
 from loglore.api.guard import LOOPBACK
 from loglore.api.house import House
 from loglore.api.keyring import Keyring, first_key
 from loglore.api.serving import bind
-from loglore.cluster.connection import address_of
 from loglore.cluster.serving import Place
 from loglore.errors import InputError, JobError
 from loglore.store import chats, connections
@@ -62,7 +60,7 @@ def _serve(wish: argparse.Namespace) -> None:
         chats.interrupt(database)
         keyring = Keyring(database, wish.require_key or off_loopback)
         house = House(database, f"{url}/v1", keyring.required)
-        place = _place(wish.cluster) if wish.cluster is not None else None
+        place = Place.of(wish.cluster or None, None) if wish.cluster is not None else None
         parts = Parts(house, database, keyring, wish.history_days, off_loopback, place)
         app = create_app(parts, Studio(wish.runs, wish.logs))
         config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
@@ -75,10 +73,6 @@ def _serve(wish: argparse.Namespace) -> None:
         # The socket listens already: who reads these lines can connect.
         print(f"{url}\n{first_key(database) or ''}", flush=True)
         server.run(sockets=[bound])
-
-
-def _place(url: str) -> Place:
-    return Place(address_of(url or None), settings.load().home.absolute())
 
 
 def _stop_at_eof(server: uvicorn.Server) -> None:
