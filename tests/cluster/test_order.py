@@ -1,7 +1,9 @@
 """What is handed to a cluster: keys that only the user can read, versions that must match, names of what is missing."""
 
+import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,14 @@ def test_endpoint_keys_are_read_once_and_by_the_user_alone(tmp_path: Path, monke
     # A home that is not here is not made here: the run folder has one.
     assert os.environ["LOGLORE_HOME"] == str(folder / "home")
     monkeypatch.delenv("LOGLORE_ENDPOINT_KEY_LAB")
+
+
+def test_a_key_goes_along_when_an_endpoint_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB", "secret")
+    monkeypatch.setenv("OTHER", "of no concern")
+    teacher = [{"url": "http://lab/v1", "model": "m", "key_env": "LAB"}, {"url": "http://x/v1", "key_env": None}]
+    replace(ORDER, spec={"teacher": teacher}).write(tmp_path)
+    assert json.loads((tmp_path / order.KEYS).read_text()) == {"LAB": "secret"}
 
 
 def test_an_order_forgets_how_an_earlier_attempt_ended(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loglore import settings
 from loglore.api.listening import bind, first_key
 from loglore.errors import InputError, JobError
 from loglore.store import chats, connections
@@ -24,8 +23,6 @@ from loglore.store.database import Database, open_database
 
 if TYPE_CHECKING:
     import uvicorn
-
-    from loglore.cluster.serving import Place
 
 STOP_TIMEOUT_S = 5.0
 BAD_INPUT = 2
@@ -76,22 +73,16 @@ def _server(wish: argparse.Namespace, database: Database, url: str) -> "uvicorn.
     from loglore.api.guard import LOOPBACK
     from loglore.api.house import House
     from loglore.api.keyring import Keyring
+    from loglore.cluster.serving import Place
 
     off_loopback = wish.host not in LOOPBACK
     keyring = Keyring(database, wish.require_key or off_loopback)
     house = House(database, f"{url}/v1", keyring.required)
-    place = _place(wish.cluster) if wish.cluster is not None else None
+    place = Place.of(wish.cluster or None, None) if wish.cluster is not None else None
     parts = Parts(house, database, keyring, wish.history_days, off_loopback, place)
     app = create_app(parts, Studio(wish.runs, wish.logs))
     config = uvicorn.Config(app, log_level="warning", http=PatientOnce, ws="none", timeout_graceful_shutdown=2)
     return uvicorn.Server(config)
-
-
-def _place(url: str) -> "Place":
-    from loglore.cluster.connection import address_of
-    from loglore.cluster.serving import Place
-
-    return Place(address_of(url or None), settings.load().home.absolute())
 
 
 def _stop_at_eof(server: "uvicorn.Server") -> None:

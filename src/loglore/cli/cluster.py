@@ -109,14 +109,9 @@ def place(executor: ExecutorName, address: str | None, storage: Path | None) -> 
     if executor == "local":
         refuse_without_ray(address=address, storage=storage)
         return None
-    from loglore.cluster.connection import address_of
     from loglore.cluster.serving import Place
-    from loglore.settings import load
 
-    folder = (storage or load().home).absolute()
-    if not folder.is_dir():
-        raise InputError(f"--storage {folder}: no such folder")
-    return Place(address_of(address), folder)
+    return Place.of(address, storage)
 
 
 def refuse_without_ray(**options: object) -> None:

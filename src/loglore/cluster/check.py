@@ -87,12 +87,13 @@ def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpu
 
 def _answers(client: Any, address: str, where: str) -> dict[str, dict[str, Any]]:
     """What every node says, by id."""
+    job = connection.submit(
+        client,
+        entrypoint=f"python -m loglore.cluster.look {shlex.quote(where)}",
+        submission_id=f"loglore-check-{secrets.token_hex(4)}",
+        runtime_env={"env_vars": order.environment()},
+    )
     with connection.answering(address):
-        job = client.submit_job(
-            entrypoint=f"python -m loglore.cluster.look {shlex.quote(where)}",
-            submission_id=f"loglore-check-{secrets.token_hex(4)}",
-            runtime_env={"env_vars": order.environment()},
-        )
         deadline = time.monotonic() + ANSWER_S
         while not client.get_job_status(job).is_terminal():
             if time.monotonic() > deadline:

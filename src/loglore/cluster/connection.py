@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "http://127.0.0.1:8265"  # where `ray start --head` puts it
 GIB = 1 << 30
+AGENT_S = 60.0  # until some node of a cluster that answers takes jobs
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,23 @@ def answering(address: str) -> Iterator[None]:
         yield
     except (ConnectionError, RuntimeError, KeyError, requests.RequestException, RayStateApiException) as fault:
         raise JobError(f"no Ray cluster answers at {address}: {_first_line(fault)}") from None
+
+
+def submit(client: "JobSubmissionClient", **job: Any) -> str:
+    """Hand a job (arguments of `submit_job`) to Ray; waits a little for a cluster that has just come up.
+
+    Raises:
+        JobError: nothing answers, or no node takes jobs.
+    """
+    deadline = time.monotonic() + AGENT_S
+    while True:
+        with answering(client.get_address()):
+            try:
+                return str(client.submit_job(**job))
+            except RuntimeError as fault:
+                if "No available agent" not in str(fault) or time.monotonic() > deadline:
+                    raise
+        time.sleep(LOOK_S)
 
 
 def nodes_of(address: str) -> list[Node]:

@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,8 @@ class Order:
         folder.mkdir(parents=True, exist_ok=True)
         for old in (STOP, OUTCOME, PULSE):
             (folder / old).unlink(missing_ok=True)
-        keys = {name: value for name, value in os.environ.items() if name.startswith(KEY)}
+        named = set(_key_names(self.spec))
+        keys = {name: value for name, value in os.environ.items() if name.startswith(KEY) or name in named}
         if keys:
             private = os.open(folder / KEYS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(private, "w", encoding="utf-8") as stream:
@@ -87,6 +88,16 @@ class Order:
                 "path that this machine and all nodes see"
             )
         return cls(**files.read_json(folder / ORDER))
+
+
+def _key_names(value: Any) -> Iterator[str]:
+    """Variables that a spec's endpoints take their keys from (`key_env`)."""
+    if isinstance(value, Mapping):
+        if isinstance(value.get("key_env"), str):
+            yield value["key_env"]
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        yield from _key_names(part)
 
 
 def environment() -> dict[str, str]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loglore import settings
 from loglore.cluster import connection, order, replica
 from loglore.cluster.connection import Node
 from loglore.errors import InputError, JobError
@@ -46,6 +47,20 @@ class Place:
 
     address: str
     storage: Path
+
+    @classmethod
+    def of(cls, address: str | None, storage: Path | None) -> "Place":
+        """A place by what was given; without a folder LOGLORE_HOME, which is made where it is not there.
+
+        Raises:
+            InputError: no such folder, or an address that is no URL.
+        """
+        home = settings.load().home
+        if storage is None:
+            home.mkdir(parents=True, exist_ok=True)
+        elif not storage.is_dir():
+            raise InputError(f"--storage {storage}: no such folder")
+        return cls(connection.address_of(address), (storage or home).absolute())
 
 
 @contextlib.contextmanager
@@ -119,14 +134,13 @@ def _write_privately(path: Path, value: Any) -> None:
 
 def _submit(client: "JobSubmissionClient", folder: Path, cpus: int) -> str:
     expected = ",".join(f"{name}={version}" for name, version in order.versions().items())
-    with connection.answering(client.get_address()):
-        submitted: str = client.submit_job(
-            entrypoint=f"python -m loglore.cluster.replica {shlex.quote(str(folder))} {expected}",
-            submission_id=f"loglore-replica-{secrets.token_hex(6)}",
-            runtime_env={"env_vars": order.environment()},
-            entrypoint_num_cpus=cpus,
-        )
-    return submitted
+    return connection.submit(
+        client,
+        entrypoint=f"python -m loglore.cluster.replica {shlex.quote(str(folder))} {expected}",
+        submission_id=f"loglore-replica-{secrets.token_hex(6)}",
+        runtime_env={"env_vars": order.environment()},
+        entrypoint_num_cpus=cpus,
+    )
 
 
 class _There:
@@ -205,8 +219,10 @@ class _There:
 
 
 def _answers(url: str) -> bool:
+    # Not through the proxy that the environment may name.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        urllib.request.urlopen(url.removesuffix("/v1") + "/health", timeout=GONE_S).close()
+        opener.open(url.removesuffix("/v1") + "/health", timeout=GONE_S).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

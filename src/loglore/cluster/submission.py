@@ -157,15 +157,15 @@ def end_earlier(address: str, run_folder: Path, timeout_s: float = END_S) -> Non
 def _submit(client: "JobSubmissionClient", run: Path, place: Shared, asked: Order) -> None:
     """Submit the driver; for training it takes nothing itself, its workers do."""
     expected = ",".join(f"{name}={version}" for name, version in order.versions().items())
-    with connection.answering(client.get_address()):
-        client.submit_job(
-            entrypoint=f"python -m loglore.cluster.driver {shlex.quote(place.text)} {expected}",
-            submission_id=asked.attempt,
-            metadata={RUN: str(run)},
-            runtime_env={"env_vars": order.environment()},
-            entrypoint_num_cpus=0 if asked.workers else asked.cpus,
-            entrypoint_num_gpus=0 if asked.workers else asked.gpus,
-        )
+    connection.submit(
+        client,
+        entrypoint=f"python -m loglore.cluster.driver {shlex.quote(place.text)} {expected}",
+        submission_id=asked.attempt,
+        metadata={RUN: str(run)},
+        runtime_env={"env_vars": order.environment()},
+        entrypoint_num_cpus=0 if asked.workers else asked.cpus,
+        entrypoint_num_gpus=0 if asked.workers else asked.gpus,
+    )
 
 
 class _Waiting:
