@@ -129,3 +129,11 @@ def test_who_may_send() -> None:
     assert relay.same_origin("studio.example:8501", "http://studio.example:8501", "0.0.0.0")
     assert not relay.same_origin("studio.example:8501", "http://other.example:8501", "0.0.0.0")
     assert not relay.same_origin("[", None, "0.0.0.0")
+
+
+def test_the_bare_address_leads_to_the_chat(server: Server) -> None:
+    with httpx2.Client(base_url=server.url) as client:
+        for query, place in (("", "chat"), ("?lang=ja", "chat?lang=ja")):
+            reply = client.get(f"/{query}")
+            # Relative: behind a proxy the pages may lie below a prefix.
+            assert (reply.status_code, reply.headers["location"]) == (307, place)
