@@ -2,7 +2,7 @@
 
     python bench/bench_ray.py overhead --tokens 60000     a job of about five minutes on two cores: local, then on Ray
     python bench/bench_ray.py lost --steps 60             three nodes train; one is killed after the first checkpoint
-    python bench/bench_ray.py equal --rows 20000          packing and synthesis over three nodes against one machine
+    python bench/bench_ray.py equal --rows 20000          packing, synthesis, check over three nodes against one machine
 
 Needs the extra `ray`, and the embedded model. Nodes are raylets of one machine: this measures what Ray adds,
 not what more machines give.
@@ -40,7 +40,8 @@ SHARDED = """
 import json, sys
 from pathlib import Path
 import ray
-from loglore.cluster import packing, writing
+from loglore.cluster import checking, packing, writing
+from loglore.cluster.checking import CheckSpec
 from loglore.runs.folder import RunFolder
 from loglore.synth.chat import ChatSpec
 from loglore.train.job import TrainSpec
@@ -48,6 +49,8 @@ ray.init(logging_level="error", log_to_driver=False)
 folder = Path(sys.argv[1])
 packing.pack(TrainSpec.parse(json.loads(sys.argv[2]), "train"), RunFolder(folder / "packed", {}), large=0)
 writing.synth(ChatSpec.parse(json.loads(sys.argv[3]), "chat"), RunFolder(folder / "written", {}), shard=25)
+asked = {"beside": str(folder), "given": [json.loads(sys.argv[2])["train"]]}
+checking.run(CheckSpec.parse(asked, "check"), RunFolder(folder / "checked", {}))
 """
 
 
@@ -138,6 +141,7 @@ def lost(folder: Path, model: Path, steps: int) -> dict[str, Any]:
 
 
 def equal(folder: Path, model: Path, rows: int) -> dict[str, Any]:
+    from loglore.data import check
     from loglore.models.load import load_tokenizer
     from loglore.synth import chat
     from loglore.synth.chat import ChatSpec
@@ -162,6 +166,9 @@ def equal(folder: Path, model: Path, rows: int) -> dict[str, Any]:
     place = folder / "one" / "packed" / "packed"
     plan.build("cpt", asked.train, None, load_tokenizer(model), requested, cache=place)
     chat.run(chats, RunFolder(folder / "one" / "written", {}))
+    report = check.check([check.parse_input(str(asked.train))])
+    found_here = {"json": check.as_json(report), "lines": check.lines(report), "errors": report.errors}
+    files.write_text(folder / "one" / "checked" / "check.json", json.dumps(found_here, ensure_ascii=False))
     one = time.monotonic() - start
     found = {name: _hashes(folder / name) for name in ("one", "three")}
     return {

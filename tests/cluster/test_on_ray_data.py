@@ -191,6 +191,7 @@ def test_one_flag_sends_a_verb_there(
     cluster: SmallCluster, teacher: StormServer, tmp_path: Path, tiny_model: Path
 ) -> None:
     there = ["--executor", "ray", "--address", cluster.url]
+    teacher.storm.reply = lambda asked: "a"
     files.write_jsonl(tmp_path / "rows.jsonl", [{"instruction": f"q{n}", "output": "a"} for n in range(4)])
     (tmp_path / "app.log").write_text("2026-01-01 00:00:00 error: link down\n" * 2)
     (tmp_path / "nlplog.yaml").write_text("logs: [app.log]\nvariants: 1\n")

@@ -77,7 +77,8 @@ class HeldOut:
         hits.exact.update(self._texts.get(digest, ()))
         for key in keys:
             hits.chunk.update(self._chunks.get(key, ()))
-        hits.windows[table.places(hashes)] = True
+        if len(hashes):
+            hits.windows[table.places(hashes)] = True
 
     def contents(self) -> Iterator[tuple[Hashes, bytes, list[Any]]]:
         """(windows, digest, chunk keys) of every row, for comparing two held-out files."""
@@ -136,8 +137,8 @@ class Table:
         return found
 
     def known(self, hashes: Hashes) -> Hashes:
-        """Those of the windows that are in the table, each once."""
-        found: Hashes = self.values[np.unique(self.places(hashes))]
+        """Those of the windows that are in the table."""
+        found: Hashes = self.values[self.places(hashes)]
         return found
 
 

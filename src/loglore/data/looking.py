@@ -7,8 +7,8 @@ Nothing here knows another row, so the parts of a file may be looked at anywhere
 
 import hashlib
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,8 +49,7 @@ class Wish:
     limit: Limit | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What was seen of one row.
 
     Attributes:
@@ -71,7 +70,7 @@ class Look:
     length: Length = NOT_COUNTED
     digest: bytes = b""
     sketch: near.Signature | None = None
-    windows: Hashes = field(default_factory=lambda: NO_WINDOWS)
+    windows: Hashes = NO_WINDOWS
     keys: tuple[Any, ...] = ()
 
 
@@ -105,24 +104,24 @@ def look(entries: Iterable[Entry], wish: Wish, known: Container[bytes] = ()) -> 
     Raises:
         InputError: as `here`.
     """
-    waiting: list[tuple[Look, Row, _Read | None]] = []
+    waiting: list[tuple[Place, Row, _Read | Fault]] = []
     characters = 0
     for place, entry in _placed(entries):
-        if isinstance(entry, Fault):
-            waiting.append((Look(place, entry), {}, None))
-        else:
-            found = _read(place, entry, wish)
-            waiting.append((Look(place, found), {}, None) if isinstance(found, Fault) else (Look(place), entry, found))
-            characters += 0 if isinstance(found, Fault) else len(found.text)
-        # Without tokens to count nothing is gained by many at a time.
-        if wish.limit is None or characters >= BATCH_CHARACTERS or len(waiting) >= BATCH_ROWS:
-            yield from _looks(waiting, wish, known)
+        found = entry if isinstance(entry, Fault) else _read(place, entry, wish)
+        row = {} if isinstance(entry, Fault) else entry
+        if wish.limit is None:  # nothing is gained by many at a time
+            yield Look(place, found) if isinstance(found, Fault) else _whole(place, row, found, wish, known)
+            continue
+        waiting.append((place, row, found))
+        characters += 0 if isinstance(found, Fault) else len(found.text)
+        if characters >= BATCH_CHARACTERS or len(waiting) >= BATCH_ROWS:
+            yield from _measured(waiting, wish, wish.limit, known)
             waiting, characters = [], 0
-    yield from _looks(waiting, wish, known)
+    if wish.limit is not None:
+        yield from _measured(waiting, wish, wish.limit, known)
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """A row that could be read: its text, its conversation if it is one, and what is to be measured of it."""
 
     kind: Format
@@ -160,30 +159,31 @@ def _read(place: Place, row: Row, wish: Wish) -> _Read | Fault:
         return Fault(place.file, place.row, "template", str(fault))
 
 
-def _looks(waiting: list[tuple[Look, Row, _Read | None]], wish: Wish, known: Container[bytes]) -> Iterator[Look]:
-    measured = [read.measured for _, _, read in waiting if read and read.measured]
-    counted = iter(lengths(measured, wish.limit) if wish.limit else ())
-    seen: set[bytes] = set()
-    for found, row, read in waiting:
-        if read is None:
-            yield found
+def _measured(
+    waiting: list[tuple[Place, Row, _Read | Fault]], wish: Wish, limit: Limit, known: Container[bytes]
+) -> Iterator[Look]:
+    """Looks at rows whose tokens are counted together."""
+    measurable = [read.measured for _, _, read in waiting if isinstance(read, _Read) and read.measured]
+    counted = iter(lengths(measurable, limit))
+    for place, row, read in waiting:
+        if isinstance(read, Fault):
+            yield Look(place, read)
             continue
-        length = next(counted) if wish.limit else NOT_COUNTED
-        place = found.place
+        length = next(counted)
         if length.fault == "unfit":
             yield Look(place, Fault(place.file, place.row, "unfit", length.message), length=length)
-            continue
-        digest = hashlib.blake2b(read.text.encode("utf-8"), digest_size=16).digest()
-        is_known = digest in known or digest in seen
-        seen.add(digest)
-        yield _whole(place, row, read, wish, length, digest, is_known)
+        else:
+            yield _whole(place, row, read, wish, known, length)
 
 
-def _whole(place: Place, row: Row, read: _Read, wish: Wish, length: Length, digest: bytes, is_known: bool) -> Look:
+def _whole(
+    place: Place, row: Row, read: _Read, wish: Wish, known: Container[bytes], length: Length = NOT_COUNTED
+) -> Look:
     hurt = tuple(
         Fault(place.file, place.row, one.kind, one.message, name) for name, value in texts(row) for one in damage(value)
     )
-    sketched = near.sketch(read.text) if wish.near and not is_known else None
+    digest = hashlib.blake2b(read.text.encode("utf-8"), digest_size=16).digest()
+    sketched = near.sketch(read.text) if wish.near and digest not in known else None
     if not wish.origin:
         return Look(place, None, read.kind, hurt, length, digest, sketched)
     log = str(row["log"] or "") if read.kind == "nlplog" else log_asked(read.chat.turns) if read.chat else ""
