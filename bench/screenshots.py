@@ -35,6 +35,9 @@ QUICK = {
 WAIT_S, WAIT_MS = 600.0, 300_000
 QUIET_MS = 1500
 COLOURS = 255
+# What the page shows, with the field that stays at the bottom of a chat.
+TALL = """() => ["stMainBlockContainer", "stBottomBlockContainer"].map(
+    name => document.querySelector(`[data-testid=${name}]`)?.scrollHeight ?? 0).reduce((one, two) => one + two)"""
 JAPANESE = ("chat", "tuning-new")
 
 
@@ -53,8 +56,8 @@ def fill(api: str, tested: list[str]) -> dict[str, str]:
         if (ROOT / LOGS / f"{each}.log").exists()
     ]
     options = {
-        "smallest": 6, "largest": 8, "train_rows": 48, "validation_rows": 6, "test_rows": 8, "validation_chunks": 3,
-        "test_chunks": 4, "tasks": ["root_cause", "summary"],
+        "smallest": 6, "largest": 8, "train_rows": 48, "validation_rows": 6, "test_rows": 16, "validation_chunks": 3,
+        "test_chunks": 8, "tasks": ["root_cause", "summary"],
     }  # fmt: skip
     wish = {"task": "chat", "logs": logs, "publish": "incidents", "name": "incidents", "options": options}
     ids = {"synth": post("/studio/synthesis", wish)["id"]}
@@ -139,6 +142,8 @@ def shoot(pages: str, ids: dict[str, str], wanted: list[str], asked: str) -> Non
             if name in JAPANESE:
                 page.emulate_media(color_scheme="light")
                 page.goto(f"{page.url}{'&' if '?' in page.url else '?'}lang=ja", wait_until="load")
+                if name == "chat":
+                    _hide_place(page, " 以下", f"{LOGS} 以下")
                 _take(page, f"{name}-ja")
         browser.close()
 
@@ -150,12 +155,11 @@ def _take(page: Any, name: str) -> None:
     page.locator("h1").wait_for()
     page.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
     page.wait_for_timeout(QUIET_MS)
-    tall = page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]').scrollHeight")
+    tall = page.evaluate(TALL)
     page.set_viewport_size({"width": WIDTH, "height": max(420, min(tall, TALLEST))})
     page.wait_for_timeout(QUIET_MS)
     # A chat follows its answer down; the picture begins at the top.
-    page.evaluate("document.querySelector('h1').closest('[data-testid=stMain]')?.scrollTo(0, 0)")
-    page.locator("h1").scroll_into_view_if_needed()
+    page.evaluate("for (let each = document.querySelector('h1'); each; each = each.parentElement) each.scrollTop = 0")
     page.mouse.move(WIDTH - 1, 1)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
@@ -174,8 +178,12 @@ def _ask(page: Any, model: str) -> None:
     chip = page.locator("details.ll-chip").first
     if chip.count():
         chip.locator("summary").click()
-    # Where this machine keeps its files is no part of the picture.
-    page.get_by_text("Below ").evaluate(f"place => {{ place.textContent = 'Below {LOGS}' }}")
+    _hide_place(page, "Below ", f"Below {LOGS}")
+
+
+def _hide_place(page: Any, said: str, instead: str) -> None:
+    """Where this machine keeps its files is no part of a picture."""
+    page.get_by_text(said).first.evaluate("(place, text) => { place.textContent = text }", instead)
 
 
 def _take_in(model: Path, place: Path) -> list[str]:

@@ -107,6 +107,7 @@ def test_a_cpt_job_is_made_with_the_json_and_watched_to_its_end(tab: "Page", pag
     _dataset(workshop, "corpus", CORPUS)
     tab.goto(f"{pages}/tuning?view=new")
     tab.get_by_text("Continual pretraining (CPT)").click()
+    choose(tab, "Base model", "tiny@1")
     choose(tab, "Training rows", "corpus@1")
     field = tab.get_by_role("textbox", name="As JSON")
     field.fill(json.dumps({**QUICK, "epochs": 14}))

@@ -1,5 +1,6 @@
 """Every word that a page says stands in every language, and every word that stands there is said."""
 
+import ast
 import re
 import string
 from pathlib import Path
@@ -43,3 +44,17 @@ def test_no_key_is_left_that_nobody_says() -> None:
         not in strings
     ]
     assert sorted(unused) == []
+
+
+def test_no_field_says_choose_in_streamlits_english() -> None:
+    """A field in which nothing may be chosen says so in the visitor's language."""
+    silent = []
+    for path in sorted(PAGES.glob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+                given = {word.arg: word.value for word in call.keywords}
+                empty = "index" in given and "None" in ast.unparse(given["index"])
+                may_be_empty = call.func.attr == "multiselect" or (call.func.attr == "selectbox" and empty)
+                if may_be_empty and "placeholder" not in given:
+                    silent.append(f"{path.name}:{call.lineno}")
+    assert silent == []

@@ -47,7 +47,9 @@ def _form(names: dict[str, str]) -> None:
         key="generate-task",
     )  # fmt: skip
     with st.form("data-generate"):
-        logs = st.multiselect(say("data.logs"), list(names), format_func=names.__getitem__)
+        logs = st.multiselect(
+            say("data.logs"), list(names), format_func=names.__getitem__, placeholder=say("common.choose")
+        )
         columns = st.columns(2)
         name = columns[0].text_input(say("data.name"), "generated")
         languages = ("en", "ja", "mix") if task == "chat" else ("en", "ja")
@@ -65,7 +67,13 @@ def _form(names: dict[str, str]) -> None:
 
 
 def _chat() -> dict[str, Any]:
-    tasks = st.multiselect(say("data.tasks"), TASKS, list(TASKS[:5]), format_func=lambda each: say(f"data.asks_{each}"))
+    tasks = st.multiselect(
+        say("data.tasks"),
+        TASKS,
+        list(TASKS[:5]),
+        format_func=lambda each: say(f"data.asks_{each}"),
+        placeholder=say("common.choose"),
+    )
     columns = st.columns(3)
     rows = {
         name: columns[place].number_input(say(f"data.{name}"), 0, MOST_ROWS, value)
@@ -84,7 +92,11 @@ def _chat() -> dict[str, Any]:
 
 def _nlplog() -> dict[str, Any]:
     questions = st.multiselect(
-        say("data.questions"), QUESTIONS, list(QUESTIONS), format_func=lambda each: say(f"data.asks_{each}")
+        say("data.questions"),
+        QUESTIONS,
+        list(QUESTIONS),
+        format_func=lambda each: say(f"data.asks_{each}"),
+        placeholder=say("common.choose"),
     )
     columns = st.columns(2)
     variants = columns[0].number_input(say("data.variants"), 1, 10, 2)

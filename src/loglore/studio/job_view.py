@@ -204,5 +204,5 @@ def _cell(job: dict[str, Any], name: str) -> str:
 
 
 def label(job: dict[str, Any]) -> str:
-    """How a choice of jobs writes one of them."""
-    return f"{markup.clean(job['name'] or job['kind'])} · {job['id'][-8:]} · {say('state.' + job['state'])}"
+    """How a choice of jobs writes one of them; without its state, which changes while the choice is open."""
+    return f"{markup.clean(job['name'] or job['kind'])} · {job['id'][-8:]}"

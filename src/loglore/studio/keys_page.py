@@ -50,7 +50,9 @@ def _revoke(active: list[dict[str, Any]]) -> None:
         return
     with st.popover(say("keys.revoke")):
         names = {each["id"]: f"{each['name']} ({each['id']})" for each in active}
-        key = st.selectbox(say("keys.which"), list(names), format_func=names.__getitem__, index=None)
+        key = st.selectbox(
+            say("keys.which"), list(names), format_func=names.__getitem__, index=None, placeholder=say("common.choose")
+        )
         st.markdown(say("keys.revoke_sure"))
         if st.button(say("keys.revoke_now"), type="primary", disabled=key is None):
             shared.api().delete(f"/studio/keys/{key}")
@@ -62,7 +64,9 @@ def _create() -> None:
         st.markdown(f"**{say('keys.new')}**")
         columns = st.columns(2)
         name = columns[0].text_input(say("keys.name"), max_chars=200)
-        scopes = columns[1].multiselect(say("keys.scopes"), SCOPES, ["chat"], help=say("keys.scopes_help"))
+        scopes = columns[1].multiselect(
+            say("keys.scopes"), SCOPES, ["chat"], help=say("keys.scopes_help"), placeholder=say("common.choose")
+        )
         limits = st.columns(3)
         requests = limits[0].number_input(say("keys.requests_minute"), 1, 10**9, None, placeholder="–")
         tokens = limits[1].number_input(say("keys.tokens_minute"), 1, 10**9, None, placeholder="–")

@@ -116,7 +116,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequen
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n+", re.DOTALL)
 _RULE = re.compile(r"[\s|:-]+")
-_PICTURE = re.compile(r"!\[[^\]\n]*\]\([^)\n]*\)")
+_PICTURE = re.compile(r"\n*!\[[^\]\n]*\]\([^)\n]*\)")
 
 
 def card(text: str) -> str:

@@ -14,7 +14,11 @@ def show(name: str) -> None:
     with st.form(f"export-{name}"):
         columns = st.columns([2, 1, 2])
         forms = columns[0].multiselect(
-            say("models.forms"), FORMS, ["gguf"], format_func=lambda each: say(f"models.form_{each}")
+            say("models.forms"),
+            FORMS,
+            ["gguf"],
+            format_func=lambda each: say(f"models.form_{each}"),
+            placeholder=say("common.choose"),
         )
         kind = columns[1].selectbox(say("models.gguf_type"), TYPES)
         publish = columns[2].text_input(say("models.publish"), f"{name.partition('@')[0]}-export")

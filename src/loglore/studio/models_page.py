@@ -105,7 +105,9 @@ def _address(name: str, path: str) -> str:
 def _download(name: str, paths: list[str]) -> None:
     """Through the page server, for a link cannot carry a key."""
     columns = st.columns([3, 1], vertical_alignment="bottom")
-    path = columns[0].selectbox(say("models.file"), paths, index=None, key=f"get-{name}")
+    path = columns[0].selectbox(
+        say("models.file"), paths, index=None, key=f"get-{name}", placeholder=say("common.choose")
+    )
     if path is None:
         return
     api = shared.api()

@@ -84,7 +84,9 @@ def chosen(
         st.session_state[key] = wanted
     elif moved or st.session_state.get(key) not in options:
         st.session_state.pop(key, None)
-    found = st.selectbox(label, options, index=None if any_of else 0, format_func=shown, key=key)
+    found = st.selectbox(
+        label, options, index=None if any_of else 0, format_func=shown, key=key, placeholder=say("common.choose")
+    )
     if found is None:
         st.query_params.pop(parameter, None)
     elif address != found:

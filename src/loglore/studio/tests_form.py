@@ -19,7 +19,9 @@ def show() -> None:
         shared.empty(say("tests.no_data"), say("tests.no_data_help"))
         return
     with st.form("tests-new"):
-        chosen = st.multiselect(say("tests.models"), models, help=say("tests.models_help"))
+        chosen = st.multiselect(
+            say("tests.models"), models, help=say("tests.models_help"), placeholder=say("common.choose")
+        )
         endpoint = _endpoint()
         columns = st.columns(2)
         dataset = columns[0].selectbox(say("tests.dataset"), datasets)

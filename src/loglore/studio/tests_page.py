@@ -70,7 +70,11 @@ def _rows(job: str, others: list[dict[str, Any]]) -> None:
     rows = [_row(each, str(metric), against is not None) for each in found["data"]]
     st.html(markup.table(head, rows, numbers=[0, 1, *([2] if against else [])]))
     number = st.selectbox(
-        say("tests.read_row"), [each["row"] for each in found["data"]], index=None, key=f"row-{job}-{page}"
+        say("tests.read_row"),
+        [each["row"] for each in found["data"]],
+        index=None,
+        key=f"row-{job}-{page}",
+        placeholder=say("common.choose"),
     )
     for each in found["data"]:
         if each["row"] == number:
@@ -115,6 +119,7 @@ def _start_comparison() -> None:
         chosen = st.multiselect(
             say("tests.runs"), [each["id"] for each in done],
             format_func={each["id"]: job_view.label(each) for each in done}.__getitem__,
+            placeholder=say("common.choose"),
         )  # fmt: skip
         if st.form_submit_button(say("tests.compare"), type="primary") and len(chosen) > 1:
             names = {each["id"]: each["name"] or each["id"] for each in done}
