@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--steps", type=int, default=8, help="timed optimizer steps, after 2 to warm up")
     parser.add_argument("--out", type=Path, help="write the rows as JSON lines here, too")
+    parser.add_argument("--minutes", type=float, default=9.0, help="no row is begun after this long")
     asked = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not asked.tiny:
@@ -84,11 +86,14 @@ def main() -> None:
     if not asked.tiny:
         cases = [Case("1B", "full", n, 32768 // n) for n in (4096, 8192)]
         cases += [Case("8B", "lora", n, 16384 // n) for n in (4096, 8192)]
+    started = time.monotonic()
     peak = describe(device)
     print("\n| model | training | tokens a row | trainer | attention | useful tokens/s | MFU | peak GiB | loss |")
     print("|---|---|---|---|---|---|---|---|---|")
     for case in cases:
-        for name, attention, runner in trainers(device):
+        for name, attention, runner in trainers(device, case):
+            if time.monotonic() - started > 60 * asked.minutes:
+                sys.exit(f"{asked.minutes:g} minutes are over: {case} by {name} and what follows were not run")
             row = measure(case, name, attention, runner, device, peak, asked.steps)
             print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
             if asked.out:
@@ -99,7 +104,7 @@ def main() -> None:
 def describe(device: str) -> float:
     """Print device and versions; returns the peak in FLOP/s that MFU is taken of."""
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    packages = ("torch", "transformers", "peft", "accelerate", "trl", "liger-kernel", "flash-attn")
+    packages = ("torch", "transformers", "peft", "accelerate", "trl", "liger-kernel", "flash-attn", "bitsandbytes")
     print(f"device {name};", "; ".join(f"{package} {_version(package)}" for package in packages))
     size = 8192 if device == "cuda" else 1024
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
@@ -129,10 +134,12 @@ def leak(device: str) -> str:
     return ", ".join(found)
 
 
-def trainers(device: str) -> list[tuple[str, str, Callable[..., Any]]]:
+def trainers(device: str, case: Case) -> list[tuple[str, str, Callable[..., Any]]]:
     found: list[tuple[str, str, Callable[..., Any]]] = [
         ("LogLore", attention, run_ours) for attention in _attentions(device)
     ]
+    if case.training_type == "lora" and device == "cuda" and _version("bitsandbytes"):
+        found += [(f"LogLore, {bits} bit", found[0][1], partial(run_ours, bits=bits)) for bits in (4, 8)]
     found.append(("Trainer, padded", "sdpa", run_trainer))
     if _version("trl"):
         found.append(("TRL, packing", "flash_attention_2" if _version("flash-attn") else "sdpa", run_trl))
@@ -156,6 +163,9 @@ def measure(
             seconds, tokens, loss = runner(case, attention, rows, device, Path(folder))
     except torch.cuda.OutOfMemoryError:
         row.update({"useful tokens/s": "out of memory", "MFU": "", "peak GiB": "", "loss": ""})
+    except Exception as fault:  # a peer that fails must not cost the rows after it: device time is short
+        why = " ".join(f"{type(fault).__name__}: {fault}".split())[:120]
+        row.update({"useful tokens/s": f"failed: {why}", "MFU": "", "peak GiB": "", "loss": ""})
     else:
         memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else 0.0
         share = flops(case, float(np.mean([n for each in lengths for n in each]))) * tokens / seconds / peak
@@ -197,13 +207,13 @@ class InMemory:
 
 
 def run_ours(
-    case: Case, attention: str, rows: list[list[Rendered]], device: str, folder: Path
+    case: Case, attention: str, rows: list[list[Rendered]], device: str, folder: Path, bits: int | None = None
 ) -> tuple[float, int, float]:
-    """`PackedTrainer`, one packed row a forward pass."""
+    """`PackedTrainer`, one packed row a forward pass; `bits`: of the frozen weights, by bitsandbytes."""
     requested = _hyperparameters(case)
     packed = [flatten(samples) for samples in rows]
     steps = InMemory([packed[start : start + case.rows] for start in range(0, len(packed), case.rows)])
-    model = _model(case.shape, attention, device)
+    model = _model(case.shape, attention, device) if bits is None else _quantized(case.shape, attention, folder, bits)
     if case.training_type == "lora":
         model = _lora(model, autocast=False)
         model.enable_input_require_grads()
@@ -327,6 +337,15 @@ def _model(shape: str, attention: str, device: str) -> Any:
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=attention)
     return model.train()
+
+
+def _quantized(shape: str, attention: str, folder: Path, bits: int) -> Any:
+    """The model of `_model`, saved and loaded as a run loads it with `quantization_bit`."""
+    from loglore.train import base
+
+    _model(shape, attention, "cuda").save_pretrained(folder / "whole")
+    asked = {"quantization_bit": bits, "training_type": "lora", "flash_attention_v2": attention.startswith("flash")}
+    return base.bare(folder / "whole", load(asked), "bfloat16").train()
 
 
 def _lora(model: Any, autocast: bool) -> Any:

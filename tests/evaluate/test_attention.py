@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from loglore.evaluate.attention import NAME, attend, fast_attention
+from loglore.evaluate.attention import NAME, Ragged, attend, fast_attention
 from loglore.models.attention import BLOCK
 from loglore.models.load import load_model
 
@@ -41,6 +41,25 @@ def test_one_token_a_row_sees_neither_the_padding_nor_the_room() -> None:
         parts = query[row : row + 1], key[row : row + 1, :, first:33], value[row : row + 1, :, first:33]
         truth = scaled_dot_product_attention(*parts, enable_gqa=True)
         torch.testing.assert_close(found[row : row + 1], truth.transpose(1, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_rows_with_different_numbers_of_new_tokens() -> None:
+    sizes, end, width = [3, 1, 2], [30, 25, 28], 40
+    key, value = drawn(3, 2, width, 16), drawn(3, 2, width, 16)
+    query = drawn(1, 6, sum(sizes), 16)
+    mask = torch.full((3, 1, 3, width), torch.finfo(torch.float32).min)
+    for row, (size, last) in enumerate(zip(sizes, end, strict=True)):
+        for ahead in range(size):
+            mask[row, 0, ahead, 5 : last + ahead + 1] = 0
+    ragged = Ragged(3, 3, torch.tensor([0, 1, 2, 3, 6, 7]))
+    found, _ = attend(LAYER, query, key, value, mask, ragged=ragged)
+    start = 0
+    for row, (size, last) in enumerate(zip(sizes, end, strict=True)):
+        seen = torch.ones(size, last + size - 5, dtype=torch.bool).tril(last - 5)
+        parts = query[:, :, start : start + size], key[row : row + 1, :, 5 : last + size]
+        truth = scaled_dot_product_attention(*parts, value[row : row + 1, :, 5 : last + size], seen, enable_gqa=True)
+        torch.testing.assert_close(found[:, start : start + size], truth.transpose(1, 2), atol=1e-5, rtol=1e-5)
+        start += size
 
 
 def test_scores_with_a_cap_go_to_the_kernel_that_refuses_them() -> None:

@@ -42,6 +42,49 @@ def test_a_batch_answers_each_prompt_as_if_alone(model: Any) -> None:
     assert {answer.finish for answer in answers} == {"length"}
 
 
+def repeating(model: Any) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts that hold what the model answers to their beginnings, and one that does not; what they are answered."""
+    free = [reference(model, prompt, 30, set()) for prompt in PROMPTS]
+    prompts = [[*prompt, *said, *prompt] for prompt, said in zip(PROMPTS, free, strict=True)]
+    prompts.append([11, 12])  # nothing to draft at first
+    return prompts, [reference(model, prompt, 30, set()) for prompt in prompts]
+
+
+def test_drafts_save_steps_and_change_no_answer(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from loglore.evaluate import decode
+
+    prompts, expected = repeating(model)
+    steps: list[list[int]] = []
+    read = decode._Batch._read
+
+    def counted(self: Any, tokens: list[list[int]], sizes: Any) -> Any:
+        steps.append([len(row) for row in tokens])
+        return read(self, tokens, sizes)
+
+    monkeypatch.setattr(decode._Batch, "_read", counted)
+    for stop in ({expected[0][17]}, {expected[4][9]}, set()):
+        steps.clear()
+        found = decode.answer_batch(model, prompts, 30, stop)
+        for answer, plain in zip(found, expected, strict=True):
+            end = next((place for place, token in enumerate(plain) if token in stop), None)
+            assert (answer.tokens, answer.finish) == (plain[:end], "length" if end is None else "stop")
+    assert sum(map(len, steps)) < sum(len(answer.tokens) for answer in found) - len(found), "drafts were kept"
+    assert any(len(set(sizes)) > 1 for sizes in steps), "some rows had one and others none"
+
+
+def test_a_draft_goes_no_further_than_the_answer_may(model: Any) -> None:
+    from loglore.evaluate.decode import answer_batch
+    from loglore.evaluate.drafts import LONGEST, Draft
+
+    prompts, expected = repeating(model)
+    for new in (1, 2, 3, 7):
+        assert [answer.tokens for answer in answer_batch(model, prompts, new, set())] == [one[:new] for one in expected]
+    draft = Draft([1, 2, 3, 4, 5, 6, 7, 1, 2, 3])
+    assert draft.next(LONGEST) == [4, 5, 6] and draft.next(1) == [4] and draft.next(0) == draft.next(-1) == []
+    draft.add(9)
+    assert draft.next(LONGEST) == []
+
+
 @pytest.mark.parametrize("room", [1, 5])
 def test_buffers_that_grow_change_no_answer(model: Any, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     from loglore.evaluate import decode
