@@ -77,6 +77,9 @@ def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpu
     for answer in answers.values():
         if answer["fault"]:
             raise InputError(answer["fault"])
+    silent = [node.name for node in found if node.id not in answers]
+    if silent:
+        raise JobError(f"{silent[0]}, a node of the cluster at {address}, has not answered; is it of another one?")
     versions = ", ".join(f"{name} {version}" for name, version in order.versions().items())
     gpus, cpus = sum(node.gpus for node in found), sum(node.cpus for node in found)
     lines = [f"{len(found)} nodes, {cpus:g} CPUs, {gpus} GPUs; {versions} on all of them; all see {where}"]
