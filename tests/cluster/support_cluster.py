@@ -15,6 +15,8 @@ from support_workers import until
 from loglore.cluster import connection
 
 OBJECT_STORE = 100 << 20  # bytes of a node
+# A node that is gone is noticed soon, one that is slow (a busy machine, a paused one) is not taken for gone.
+PATIENT = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "60000"}
 
 
 class SmallCluster:
@@ -46,6 +48,7 @@ class SmallCluster:
         start = [
             str(ray), "start", "--address", self.address, "--num-cpus", "1", "--num-gpus", "0", "--block",
             "--object-store-memory", str(OBJECT_STORE), "--disable-usage-stats",
+            "--dashboard-agent-listen-port", str(free_port()),
         ]  # fmt: skip
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs none {hidden} && exec {' '.join(start)}"],
@@ -78,10 +81,12 @@ def small_cluster(hidden: Path | None = None, nodes: int = 2) -> Iterator[SmallC
     before = dict(os.environ)
     # Ray Jobs start `python`: the one that runs this test.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": "0"} | PATIENT
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # no credentials are found at once
+    # The agent's port would be 52365, which another cluster of this machine may have.
     head = {
         "num_cpus": 1, "num_gpus": 0, "object_store_memory": OBJECT_STORE, "include_dashboard": True,
-        "dashboard_host": "127.0.0.1", "dashboard_port": port,
+        "dashboard_host": "127.0.0.1", "dashboard_port": port, "dashboard_agent_listen_port": free_port(),
     }  # fmt: skip
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support_cluster import OBJECT_STORE
+from support_cluster import OBJECT_STORE, PATIENT
 from support_workers import until
 
 from loglore.cluster import connection
@@ -88,7 +88,7 @@ class Machines:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=os.environ | {"TMPDIR": f"{self.hidden}/tmp", "RAY_TMPDIR": "/tmp"},
+            env=os.environ | PATIENT | {"TMPDIR": f"{self.hidden}/tmp", "RAY_TMPDIR": "/tmp"},
         )
 
     def kill(self, number: int) -> None:

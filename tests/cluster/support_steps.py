@@ -1,7 +1,6 @@
 """A training that is long enough to lose a machine in, and what one process makes of it."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support_tiny import TEXTS
@@ -13,17 +12,17 @@ from loglore.train.job import TrainSpec, run
 
 PLANNED = 6  # rows of a step, over all processes
 HYPERPARAMETERS = {
-    "batch_size": 1, "gradient_accumulation_steps": 2, "epochs": 40, "learning_rate": 1e-3, "max_sequence_length": 128,
+    "batch_size": 1, "gradient_accumulation_steps": 2, "epochs": 120, "learning_rate": 1e-3, "max_sequence_length": 128,
     "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no",
     "lr_warmup_ratio": 0.0, "eval_strategy": "no", "lora_dropout": 0.0, "max_grad_norm": 0.5,
 }  # fmt: skip
 
 
-def spec(folder: Path, model: Path, nodes: int | None, **values: Any) -> TrainSpec:
+def spec(folder: Path, model: Path, nodes: int | None) -> TrainSpec:
     """A training on `nodes` machines, a process each (None: on this one), of the same steps for any of 1, 2, 3."""
     files.write_jsonl(folder / "corpus.jsonl", [{"text": f"{text} {n}"} for n, text in enumerate(TEXTS)])
     shared = HYPERPARAMETERS | {"gradient_accumulation_steps": PLANNED // (nodes or 1)}
-    files.write_json(folder / f"h-{nodes}.json", shared | values)
+    files.write_json(folder / f"h-{nodes}.json", shared)
     asked = {
         "stage": "cpt", "model": model, "train": folder / "corpus.jsonl", "general_text": False,
         "hyperparameters": folder / f"h-{nodes}.json", "nodes": nodes,
@@ -31,9 +30,9 @@ def spec(folder: Path, model: Path, nodes: int | None, **values: Any) -> TrainSp
     return TrainSpec.parse(asked, "test")
 
 
-def alone(folder: Path, model: Path, **values: Any) -> Path:
+def alone(folder: Path, model: Path) -> Path:
     """The run folder of one process."""
-    run(spec(folder, model, None, **values), RunFolder(folder / "alone", {}))
+    run(spec(folder, model, None), RunFolder(folder / "alone", {}))
     return folder / "alone"
 
 

@@ -76,11 +76,28 @@ def test_half_a_folder_is_none_and_a_damaged_one_is_told(machines: tuple[Mirrore
     s3().pipe_file(f"{one.text}/trees/checkpoints/step-9/0/state", b"its mark never came")
     two.fetch_run(".")
     assert two.steps() == [5] and list(there(two.folder)) == ["checkpoints/step-5/state"]
-    (found,) = s3().find(f"{one.text}/trees/checkpoints/step-5")
-    s3().pipe_file(found, b"other")
-    write(two.folder, checkpoints__step_5__state="spoiled")
-    with pytest.raises(JobError, match=r"^s3://.+/runs/0: checkpoints/step-5 is damaged"):
-        two.fetch_run(".")
+    write(one.folder, checkpoints__step_9__state="nine", model__weights="w")
+    one.send_run()
+    for name in ("checkpoints/step-9", "model"):
+        (found,) = (key for key in s3().find(f"{one.text}/trees/{name}") if not key.endswith("/0/state"))
+        s3().pipe_file(found, b"other")
+    # There is a checkpoint before a damaged one; a model there is only once.
+    two.fetch_trees("checkpoints/")
+    assert two.steps() == [5] and list(there(two.folder)) == ["checkpoints/step-5/state"]
+    with pytest.raises(JobError, match=r"^s3://.+/runs/0: model is damaged"):
+        two.fetch_trees("model")
+
+
+def test_a_run_that_began_on_this_machine_goes_on_from_its_checkpoint(machines: tuple[Mirrored, Mirrored]) -> None:
+    one, two = machines
+    write(one.folder, checkpoints__step_5__state="five")
+    one.fetch_run()
+    one.send_run()
+    assert two.steps() == [5]
+    one.fetch_run("adapter|model|published/")
+    assert "checkpoints/step-5/state" in there(one.folder)
+    one.end()
+    assert there(one.folder) == {}
 
 
 def test_files_are_fetched_when_they_changed_and_go_when_they_are_taken_away(

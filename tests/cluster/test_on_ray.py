@@ -1,5 +1,6 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -8,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from loglore.synth.nlplog import NlplogSpec
 from loglore.train import hyperparameters, plan
 
 pytest.importorskip("ray")
+pytestmark = pytest.mark.timeout(600)  # on a busy machine every process takes long to start
 
 WAITING = """
 import json, sys
@@ -255,7 +257,7 @@ def drivers(run_folder: Path) -> list[psutil.Process]:
 
 
 def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start(
-    cluster: SmallCluster, tmp_path: Path, tiny_model: Path
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if (place := cluster.hidden) is None:
         pytest.skip("mounting is not permitted here")
@@ -265,6 +267,11 @@ def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start
         OnRay(cluster.url)("train", asked, RunFolder(run, asked.model_dump(mode="json")))
     with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
         check.check(cluster.url, place, None, None, None)
+    # A bucket that leads nowhere from there: nodes have no credentials.
+    with monkeypatch.context() as patch:
+        patch.setenv("LOGLORE_CLUSTER_STORAGE", f"s3://{s3_bucket}")
+        with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/runs/\w+: .*credentials"):
+            OnRay(cluster.url)("train", asked, RunFolder(tmp_path / "run", asked.model_dump(mode="json")))
     # The run folder is seen by all, the model is not.
     shutil.copytree(tiny_model, place / "model")
     asked = asked.model_copy(update={"model": place / "model"})
@@ -311,23 +318,48 @@ def hashes(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(
+def test_a_training_is_stopped_and_resumed_and_a_lost_node_costs_the_steps_since_the_last_checkpoint(
     cluster: SmallCluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0.5")
     third = cluster.add()
     place = tmp_path / "run"
-
-    def lose() -> None:
-        until(lambda: any(row["event"] == "checkpoint" for row in files.read_jsonl_log(place / "events.jsonl")))
-        cluster.kill(third)
-
-    loser = threading.Thread(target=lose)
-    loser.start()
     asked = spec(tmp_path, tiny_model, 3)
-    report = OnRay(cluster.url)("train", asked, RunFolder(place, asked.model_dump(mode="json")))
-    loser.join()
+
+    def train() -> dict[str, Any]:
+        return OnRay(cluster.url)("train", asked, RunFolder(place, asked.model_dump(mode="json")))
+
+    # Ctrl-C while it waits: all workers save one checkpoint and end.
+    with pytest.raises(KeyboardInterrupt), at_a_checkpoint(place, lambda: os.kill(os.getpid(), signal.SIGINT)):
+        train()
+    outcome = files.read_json(place / order.FOLDER / order.OUTCOME)
+    assert outcome["status"] == STOPPED and "with a checkpoint" in outcome["message"]
+    stopped = max(row["step"] for row in rows(place, "checkpoint"))
+    with at_a_checkpoint(place, lambda: cluster.kill(third)):
+        report = train()
+    assert rows(place, "started")[1]["done"] > 0 and 0 < stopped < report["steps"]
     (loss,) = report["cluster"]["losses"]
     assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
-    assert 0 < loss["from_step"] <= loss["after_step"] <= report["steps"]
+    assert stopped < loss["from_step"] <= loss["after_step"] <= report["steps"]
     same(place, alone(tmp_path, tiny_model))
+
+
+@contextlib.contextmanager
+def at_a_checkpoint(place: Path, act: Callable[[], None]) -> Iterator[None]:
+    """Do something when the run has written its next checkpoint."""
+    before = len(rows(place, "checkpoint"))
+
+    def watch() -> None:
+        until(lambda: len(rows(place, "checkpoint")) > before)
+        act()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        watching.join()
+
+
+def rows(place: Path, event: str) -> list[dict[str, Any]]:
+    return [row for row in files.read_jsonl_log(place / "events.jsonl") if row["event"] == event]

@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from typing import Any
 
 from loglore.cluster.order import FOLDER, Order
 from loglore.cluster.places import AnySpec, Shared
-from loglore.data.sources import S3, s3, s3_errors
-from loglore.errors import InputError, JobError
+from loglore.data.sources import S3, s3
+from loglore.errors import InputError, JobError, UnavailableError
 from loglore.runs import files, fingerprint
 from loglore.runs.spec import Spec
 from loglore.store.storage import S3_PARALLEL, S3_PART
@@ -35,17 +36,25 @@ APART = re.compile(r"cluster/|packed/|train-with-replay\.jsonl|checkpoints/|publ
 LAST = re.compile(r"workers/|result\.json")  # they say that the rest is there
 
 
+class _DamagedError(JobError):
+    """What came is not what was sent."""
+
+
 class Mirrored(Shared):
     """A copy of the run folder here, and a bucket.
 
     Args:
         url: `STORAGE/runs/ID`.
         folder: the copy.
+
+    Raises:
+        InputError: the extra `s3` is not installed.
     """
 
     everywhere, every_s = False, 2.0
 
     def __init__(self, url: str, folder: Path) -> None:
+        s3()
         self.folder, self.text = folder, url
         self._key = url.removeprefix(S3)
         self._storage = self._key.rsplit("/runs/", 1)[0]
@@ -54,7 +63,7 @@ class Mirrored(Shared):
 
     def send(self, *names: str) -> None:
         """As `Shared.send`."""
-        with s3_errors(self.text):
+        with _reaching(self.text):
             for name in names:
                 if (self.folder / name).is_file():
                     _upload(self.folder / name, f"{self._key}/files/{name}")
@@ -62,7 +71,7 @@ class Mirrored(Shared):
     def fetch(self, *names: str) -> None:
         """As `Shared.fetch`."""
         for name in names:
-            with s3_errors(self.text), contextlib.suppress(FileNotFoundError):
+            with _reaching(self.text), contextlib.suppress(FileNotFoundError):
                 self._fetch(name, s3().info(f"{self._key}/files/{name}")["ETag"])
 
     def _fetch(self, name: str, etag: str) -> None:
@@ -73,7 +82,7 @@ class Mirrored(Shared):
 
     def remove(self, *names: str) -> None:
         """As `Shared.remove`."""
-        with s3_errors(self.text):
+        with _reaching(self.text):
             for name in names:
                 _remove(f"{self._key}/files/{name}")
                 self._etags.pop(name, None)
@@ -98,11 +107,12 @@ class Mirrored(Shared):
                     raise
                 self._forget(name)  # newer ones have taken its place meanwhile
         self._send_changed([name for name in handed if LAST.match(name)])
-        for name in [name for name in self._known if WHOLE.fullmatch(name) and not (self.folder / name).exists()]:
-            self._forget(name)
+        for name in list(self._known):  # another thread may fetch meanwhile
+            if WHOLE.fullmatch(name) and not (self.folder / name).exists():
+                self._forget(name)
 
     def _forget(self, name: str) -> None:
-        with s3_errors(self.text):
+        with _reaching(self.text):
             _remove(f"{self._key}/marks/{name}.json")
             _remove(f"{self._key}/trees/{name}")
         self._known.pop(name, None)
@@ -123,7 +133,7 @@ class Mirrored(Shared):
         if self._known.get(name) == state:
             return
         mark = {"version": state, "sha256": fingerprint.of_path(place), "names": _names(place)}
-        with s3_errors(self.text):
+        with _reaching(self.text):
             for one in mark["names"]:
                 _upload(place / one, f"{self._key}/trees/{name}/{state}/{one}")
             s3().pipe_file(f"{self._key}/marks/{name}.json", json.dumps(mark).encode())
@@ -136,7 +146,7 @@ class Mirrored(Shared):
         """As `Shared.fetch_run`."""
         with _alone(self.folder):
             shutil.rmtree(self.folder / "workers", ignore_errors=True)
-            with s3_errors(self.text):
+            with _reaching(self.text):
                 found = s3().find(f"{self._key}/files", detail=True)
                 for key, info in found.items():
                     name = key.removeprefix(f"{self._key}/files/")
@@ -150,29 +160,37 @@ class Mirrored(Shared):
             self._fetch_trees(trees)
 
     def _fetch_trees(self, trees: str) -> None:
+        if not trees:
+            return
         there = self._marks()
-        for old in self._here("checkpoints/*"):
+        for old in self._here("checkpoints/*") if re.match(trees, "checkpoints/") else []:
             if old not in there:
                 shutil.rmtree(self.folder / old)
         for name in there:
-            if re.match(trees or "$", name):
-                self._fetch_tree(name)
+            if re.match(trees, name):
+                try:
+                    self._fetch_tree(name)
+                except _DamagedError as fault:
+                    if not name.startswith("checkpoints/"):
+                        raise
+                    self._forget(name)
+                    print(f"{fault}; the one before is taken", file=sys.stderr, flush=True)
 
     def _fetch_tree(self, name: str) -> None:
-        with s3_errors(self.text):
+        with _reaching(self.text):
             mark = json.loads(s3().cat_file(f"{self._key}/marks/{name}.json"))
         place = self.folder / name
         if not place.is_dir() or fingerprint.of_path(place) != mark["sha256"]:
             with files.replacing_folder(place) as partial:
                 for one in mark["names"]:
-                    with s3_errors(self.text):
+                    with _reaching(self.text):
                         _download(f"{self._key}/trees/{name}/{mark['version']}/{one}", partial / one)
                 if fingerprint.of_path(partial) != mark["sha256"]:
-                    raise JobError(f"{self.text}: {name} is damaged: its content is not what was written")
+                    raise _DamagedError(f"{self.text}: {name} is damaged: its content is not what was written")
         self._known[name] = _state(place)
 
     def _marks(self) -> list[str]:
-        with s3_errors(self.text):
+        with _reaching(self.text):
             found = s3().find(f"{self._key}/marks")
         return [key.removeprefix(f"{self._key}/marks/").removesuffix(".json") for key in found]
 
@@ -189,7 +207,7 @@ class Mirrored(Shared):
     def _send_input(self, path: Path) -> str:
         found = f"{fingerprint.of_path(path)}/{path.name}"
         key = f"{self._storage}/inputs/{found}"
-        with s3_errors(self.text):
+        with _reaching(self.text):
             if not s3().exists(f"{key}.mark"):
                 names = _names(path) if path.is_dir() else [""]
                 for one in names:
@@ -212,15 +230,15 @@ class Mirrored(Shared):
         with _alone(place.parent):
             if place.exists():
                 return place
-            with s3_errors(self.text):
+            with _reaching(self.text):
                 names: list[str] = json.loads(s3().cat_file(f"{key}.mark"))
             writing = files.replacing(place) if names == [""] else files.replacing_folder(place)
             with writing as partial:
                 for one in names:
-                    with s3_errors(self.text):
+                    with _reaching(self.text):
                         _download(f"{key}/{one}".rstrip("/"), partial / one)
                 if fingerprint.of_path(partial) != place.parent.name:
-                    raise JobError(f"{S3}{key} is damaged: its content is not what was written")
+                    raise _DamagedError(f"{S3}{key} is damaged: its content is not what was written")
         return place
 
     def for_ray(self) -> dict[str, Any]:
@@ -237,13 +255,39 @@ class Mirrored(Shared):
 
     def end(self) -> None:
         """As `Shared.end`."""
-        with s3_errors(self.text):
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # of a run that began on this machine
+        with _reaching(self.text):
             _remove(self._key)
 
 
 def scratch() -> Path:
-    """This machine's folder for copies; on all nodes the same path."""
-    return Path(tempfile.gettempdir()) / f"loglore-{os.getuid()}"
+    """This machine's folder for copies, the user's alone; on all nodes the same path.
+
+    Raises:
+        JobError: another user has made it.
+    """
+    place = Path(tempfile.gettempdir()) / f"loglore-{os.getuid()}"
+    place.mkdir(mode=0o700, exist_ok=True)
+    if place.stat().st_uid != os.getuid():
+        raise JobError(f"{place} is another user's")
+    return place
+
+
+@contextlib.contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    """What S3 libraries raise in one line: bad input where trying again would not help."""
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    try:
+        yield
+    except FileNotFoundError as fault:
+        raise InputError(f"{url}: no such bucket or object: {fault}") from None
+    except PermissionError as fault:
+        raise InputError(f"{url}: access denied: {fault}") from None
+    except NoCredentialsError as fault:
+        raise InputError(f"{url}: {fault} (credentials and AWS_ENDPOINT_URL are taken from the environment)") from None
+    except (BotoCoreError, ClientError) as fault:
+        raise UnavailableError(f"{url}: {fault}") from None
 
 
 def _names(folder: Path) -> list[str]:
@@ -282,7 +326,7 @@ def _remove(key: str) -> None:
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """One process of this machine at a time; waits for the others."""
-    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_name(f".{place.name}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

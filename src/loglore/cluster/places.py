@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from loglore.cluster.order import FOLDER, Order
 from loglore.data.sources import S3
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.runs import files
 from loglore.runs.spec import Spec
 from loglore.train import checkpoints
@@ -110,7 +110,7 @@ def handing_on(send: Callable[[], None]) -> Iterator[None]:
 
     def again() -> None:
         while not ended.wait(SEND_EVERY_S):
-            with contextlib.suppress(InputError, OSError):  # the next may come through, and the last one must
+            with contextlib.suppress(InputError, JobError, OSError):  # the next may come through, and the last one must
                 send()
 
     sending = threading.Thread(target=again, name="handing on", daemon=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from loglore.cluster import order
 from loglore.cluster.order import Order
 from loglore.cluster.places import Shared
-from loglore.errors import InputError
+from loglore.errors import InputError, JobError
 from loglore.jobs import process
 
 
@@ -33,7 +33,7 @@ def watch(place: Shared, asked: Order, save_and_end: Callable[[], None]) -> None
     while True:
         time.sleep(place.every_s)
         with contextlib.suppress(OSError):
-            with contextlib.suppress(InputError):  # a bucket that does not answer is silent
+            with contextlib.suppress(InputError, JobError):  # a bucket that does not answer is silent
                 place.fetch(*(f"{order.FOLDER}/{name}" for name in (order.ORDER, order.PULSE, order.STOP)))
             if (folder / order.ORDER).exists() and Order.read(folder).attempt != asked.attempt:
                 _end("another attempt at this run has begun")

@@ -71,14 +71,17 @@ class OnRay:
         if not place.everywhere and want.workers > 1:
             _refuse_shards(spec)
         end_earlier(self.address, context.path)
-        with _own_events(context):
-            place.fetch_run()
+        if not place.everywhere:
+            with _own_events(context):
+                place.fetch_run()
         asked = self._order(kind, spec, want, place)
         asked.write(place.folder / order.FOLDER)
         context.event("submitted", cluster=self.address, ray_job=asked.attempt, workers=want.workers, gpus=want.gpus)
         place.remove(*(f"{order.FOLDER}/{name}" for name in (order.STOP, order.OUTCOME, order.PULSE)))
         place.send_run()
         place.send(*(f"{order.FOLDER}/{name}" for name in (order.ORDER, order.KEYS, order.OUTPUT)))
+        if not place.everywhere:
+            (place.folder / order.FOLDER / order.KEYS).unlink(missing_ok=True)
         _submit(client, context.path.absolute(), place, asked)
         return _Waiting(client, self.address, asked.attempt, place).result()
 
