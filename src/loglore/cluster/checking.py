@@ -108,15 +108,15 @@ class _Sharded:
 
     def _told(self, wish: Wish) -> dict[str, Any]:
         among = self.folder / "windows.npy"
-        if wish.among is not None:
-            np.save(among, wish.among.values)
+        if wish.others:
+            np.save(among, np.unique(np.concatenate([other.table.values for other in wish.others])))
         spec = self.spec
         return {
             "beside": str(spec.beside),
             "csv": wish.csv,
             "near": wish.near,
             "origin": wish.origin,
-            "among": str(among) if wish.among is not None else "",
+            "among": str(among) if wish.others else "",
             "tokenizer": str(spec.tokenizer or ""),
             "limit": (spec.max_sequence_length, spec.long_rows),
         }
@@ -135,11 +135,11 @@ def _look(asked: dict[str, Any], told: dict[str, Any]) -> Iterator[dict[str, Any
     file = _listing(str(asked["path"])).files[int(asked["number"])]
     part = sources.Part(*(int(number) for number in asked["part"])) if len(asked["part"]) else None
     wish = Wish(
-        told["csv"],
-        told["near"],
-        told["origin"],
-        leaks.Table(np.load(told["among"], mmap_mode="r")) if told["among"] else None,
-        _limit(told["tokenizer"], *told["limit"]) if told["tokenizer"] else None,
+        csv=told["csv"],
+        near=told["near"],
+        origin=told["origin"],
+        among=leaks.Table(np.load(told["among"], mmap_mode="r")) if told["among"] else None,
+        limit=_limit(told["tokenizer"], *told["limit"]) if told["tokenizer"] else None,
     )
     read = [0]
 

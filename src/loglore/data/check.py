@@ -13,8 +13,6 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from loglore.data import files, leaks, looking, sources
 from loglore.data.faults import Fault
 from loglore.data.json_rows import Row
@@ -203,12 +201,11 @@ class _One:
         self.places: list[files.Place] = []
 
     def read(self, looks: Looks, limit: Limit | None, on_bytes: Callable[[int], None] | None) -> None:
-        tables = [other.table.values for other in self.others]
         wish = Wish(
             csv=any(file.kind == "CSV" for file in self.listing.files),
             near=self.near is not None,
             origin=self.held_out is not None or bool(self.others),
-            among=leaks.Table(np.unique(np.concatenate(tables))) if tables else None,
+            others=tuple(self.others),
             limit=limit,
         )
         for look in looks(self.report.name, self.listing, wish, self.digests, on_bytes):

@@ -38,6 +38,7 @@ class Wish:
         csv: the rows are of a CSV file, where `nan` is no word.
         near: make sketches, for near duplicates.
         origin: hash windows and name the chunk of the log, for leaks.
+        others: held-out files that the rows will be compared with; for who looks elsewhere, to choose windows there.
         among: keep only windows that stand there; None keeps all.
         limit: also count tokens.
     """
@@ -45,6 +46,7 @@ class Wish:
     csv: bool = False
     near: bool = True
     origin: bool = True
+    others: tuple[leaks.HeldOut, ...] = ()
     among: leaks.Table | None = None
     limit: Limit | None = None
 
