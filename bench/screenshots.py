@@ -1,11 +1,11 @@
 """Pictures of every page, light and dark, into `docs/images`: `python bench/screenshots.py [NAME …] [--model FOLDER]`.
 
-Starts a studio of its own over an empty home, lets the analyst write rows about the example logs, tunes, tests and
-compares a tiny random model, starts a session, asks a model about twelve lines of a log, and takes the pictures with
-Debian's Chromium (package `chromium`, a font with Japanese characters such as `fonts-ipafont-gothic`, and `playwright`
-from pip). Takes about five minutes on two cores. With names (`chat`, `tuning-new` …) only those pictures are taken;
-`chat` alone takes one minute. It is the embedded model that is asked, or the one of `--model`, such as the quickstart's
-(`runs/quickstart/cpt-sft/model`).
+Starts a studio of its own over an empty home, lets the analyst write rows about the example logs, tunes a tiny random
+model, tests and compares models, starts a session, asks a model about twelve lines of a log, and takes the pictures
+with Debian's Chromium (package `chromium`, a font with Japanese characters such as `fonts-ipafont-gothic`, and
+`playwright` from pip). Takes about five minutes on two cores. With names (`chat`, `tuning-new` …) only those pictures
+are taken; `chat` alone takes one minute. It is the embedded model that is asked, and tiny models that are compared;
+with `--model`, such as the quickstart's (`runs/quickstart/cpt-sft/model`), it is that one and those of its run.
 """
 
 import argparse

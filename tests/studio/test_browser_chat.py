@@ -176,8 +176,8 @@ def test_an_answer_is_stopped_and_what_came_is_kept(tab: "Page", pages: str, mod
     field.fill("Why?")
     field.press("Enter")
     tab.locator(".ll-answer", has_text="Line").wait_for()
-    tab.locator("[data-testid=stChatInput]").get_by_role("button").last.click()
-    tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+    tab.locator("[data-testid=stChatInputStopButton]").click()
+    tab.get_by_role("button", name="Ask again").wait_for()
     model.hold.set()  # it is a model that goes on, though nobody listens
     tab.get_by_text("These words were not checked").wait_for()
     assert "disk 7" not in tab.locator(".ll-answer").inner_text()

@@ -14,7 +14,6 @@ from loglore.studio.words import say
 KEY = "chat-id"
 LISTED = 12
 WATCH_S = 4.0
-STOP_WATCH_S = 1.0
 
 
 def arrive() -> None:
@@ -57,11 +56,6 @@ def begin(logs: Sequence[Reference]) -> str:
     return str(kept[0])
 
 
-def watch_for_stop(chat: str) -> None:
-    """The same for a chat that is about to be asked."""
-    watch(shared.api().get(f"/studio/chats/{chat}", turns="false"), STOP_WATCH_S)
-
-
 def leave() -> None:
     """The next question begins a new chat."""
     st.session_state.pop(KEY, None)
@@ -82,11 +76,8 @@ def show(logs: Sequence[Reference]) -> None:
             st.button(text, key=key, type="tertiary", width="stretch", on_click=_open, args=(each,))
 
 
-def watch(chat: dict[str, Any], every_s: float = WATCH_S) -> None:
-    """Draw the page anew when the chat changed elsewhere: in another tab, or when its answer there has ended.
-
-    Drawn before a question is asked, it also notices that the reader stopped the answer: that ends the page's script.
-    """
+def watch(chat: dict[str, Any]) -> None:
+    """Draw the page anew when the chat changed elsewhere: in another tab, or when its answer has ended."""
 
     def look() -> None:
         with shared.errors_shown():
@@ -94,7 +85,7 @@ def watch(chat: dict[str, Any], every_s: float = WATCH_S) -> None:
             if now["changed_at"] != chat["changed_at"]:
                 st.rerun()
 
-    st.fragment(look, run_every=every_s)()
+    st.fragment(look, run_every=WATCH_S)()
 
 
 def _open(chat: dict[str, Any]) -> None:

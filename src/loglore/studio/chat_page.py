@@ -71,6 +71,8 @@ def _hear(logs: Sequence[Reference], facts: dict[str, Any]) -> None:
     if clicked is None:
         return
     kind, value = clicked
+    if kind == "stopped":  # the click itself drew the page anew
+        return
     if kind == "line":
         line, _, source = value.partition(" ")
         chat_answer.around(logs, source, int(line))
@@ -122,7 +124,6 @@ def _question(logs: Sequence[Reference]) -> dict[str, Any] | None:
 def _ask(logs: Sequence[Reference], wish: dict[str, Any], asked: Sequence[Asked]) -> None:
     """Ask every chosen model, and draw the answers as they come; the API keeps what came, also of a stopped one."""
     wish = {"logs": list(logs), "chat": chat_history.begin(logs), **wish}
-    chat_history.watch_for_stop(wish["chat"])
     with st.chat_message("user", avatar=chat_answer.USER):
         st.text(markup.clean(wish["question"]))
     with st.chat_message("assistant", avatar=chat_answer.ASSISTANT):

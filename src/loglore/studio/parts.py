@@ -1,7 +1,7 @@
 """Parts of the pages that run in the browser, each a file of JavaScript that is shipped with the package.
 
     upload   sends log files in parts: a gigabyte never lies in the memory of the page server, nor of the browser
-    clicks   tells the page which of our own buttons in its HTML was clicked: a template, a line, a span
+    clicks   tells the page which of our own buttons in its HTML was clicked, and that an answer was stopped
 
 They put foreign text on the page as text only, never as HTML.
 """
