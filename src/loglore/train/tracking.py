@@ -4,6 +4,7 @@ The run folder stays the truth. A tracker that fails (no network, a full disk, a
 training goes on.
 """
 
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,9 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
     def on_train_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
         """End the tracker."""
         self._pass("on_train_end", args, state, control, others)
+        if self.name == "wandb":
+            # transformers leaves the run open: a second training of this process would write into it.
+            self._guarded(_end_wandb)
 
     def _start(self) -> None:
         from transformers import integrations
@@ -63,3 +67,7 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
         except Exception as fault:  # whatever a tracker raises, training does not end by it
             self.failed, self.inner = True, None
             self.context.event("tracking failed", tracker=self.name, fault=f"{type(fault).__name__}: {fault}")
+
+
+def _end_wandb() -> None:
+    importlib.import_module("wandb").finish()

@@ -106,6 +106,7 @@ class PackedWork:
         """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
         if world.size == 1 or (state := loop.gathered()) is None or not world.leads:
             return loop.model
+        _load_whole_models(requested)
         return _filled(base.prepared(path, requested, base.weights_dtype(self.stage, requested), trust), state)
 
 
@@ -189,7 +190,16 @@ class PairWork:
         """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
         if (state := loop.gathered()) is None or not world.leads:
             return loop.model
+        _load_whole_models(requested)
         return _filled(base.prepared(path, requested, "float32", trust, True), state)
+
+
+def _load_whole_models(requested: Hyperparameters) -> None:
+    """Under ZeRO 3 transformers divides what it loads among the processes; the others no longer take part."""
+    if requested.distributed_backend == "deepspeed":
+        from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+        unset_hf_deepspeed_config()
 
 
 def _filled(model: "PreTrainedModel", state: dict[str, Any]) -> "PreTrainedModel":
