@@ -1,11 +1,13 @@
 """What the tests of the API and of the pages share: a real API process with tiny models, runs and logs."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,3 +105,9 @@ def make_runs(root: Path) -> None:
     alone = RunFolder(root / "alone", {"kind": "nlplog", "fingerprint": "x"})
     alone.event("job started")
     alone.finish({"outputs": {}, "rows": 12, "job": {"kind": "nlplog", "seconds": 0.5}})
+
+
+def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """Names and data of a stream of server-sent events; comments (signs of life of a silent model) are left out."""
+    blocks = [block.split("\n") for block in text.strip().split("\n\n") if not block.startswith(":")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]

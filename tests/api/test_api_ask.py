@@ -1,10 +1,9 @@
-import json
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from support_studio import LINES, Served
+from support_studio import LINES, Served, events_of
 
 
 def ask(served: Served, **wish: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -17,8 +16,7 @@ def ask(served: Served, **wish: Any) -> list[tuple[str, dict[str, Any]]]:
     }
     reply = httpx2.post(f"{served.url}/v1/studio/ask", json=body, timeout=120)
     assert reply.status_code == 200, reply.text
-    events = [block.split("\n") for block in reply.text.strip().split("\n\n")]
-    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
+    return events_of(reply.text)
 
 
 def test_an_answer_streams_and_is_checked(served: Served) -> None:

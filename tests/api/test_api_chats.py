@@ -1,6 +1,5 @@
 """Chats as the API keeps them, their owners, answers that break off, and the preview of what would leave."""
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from support_serving import ScriptedServer
+from support_studio import events_of
 
 from loglore.api.app import Parts, Studio, create_app
 from loglore.api.house import House
@@ -57,8 +57,7 @@ def _ask(client: TestClient, model: ScriptedServer, **wish: Any) -> list[tuple[s
     body = {"logs": LOGS, "question": "Why?", "endpoint": {"url": model.url}, **wish}
     reply = client.post("/v1/studio/ask", json=body)
     assert reply.status_code == 200, reply.text
-    events = [block.split("\n") for block in reply.text.strip().split("\n\n")]
-    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
+    return events_of(reply.text)
 
 
 def _chat(client: TestClient) -> str:

@@ -62,7 +62,7 @@ def launch(spec: "TrainSpec", context: RunFolder, processes: int) -> dict[str, A
     with _passing_on_sigterm(folder), _killed_with_us(process):
         code = _follow(process, context)
     found = outcome(folder)
-    if code or found is None:
+    if found is None:
         raise JobError(
             f"a training process ended with code {code}; its output is in {folder / 'output.log'}; "
             "the same command goes on from the last checkpoint"
@@ -162,10 +162,18 @@ def worker(spec_path: Path, run_folder: Path) -> None:
     (folder / f"worker-{rank}.pid").write_text(str(os.getpid()))
     spec = TrainSpec.parse(json.loads(spec_path.read_text("utf-8")), str(spec_path))
     try:
-        if take_part(spec, run_folder, rank):
+        done = take_part(spec, run_folder, rank)
+        if done:
             torch.distributed.destroy_process_group()
     finally:
         (folder / f"worker-{rank}.pid").unlink(missing_ok=True)
+    if done and rank:
+        # Threads of gloo now and then abort a process while it is taken down ("terminate called without an active
+        # exception"), and torchrun would then end the leading one, which is still saving. Followers have nothing to
+        # take down: what they wrote is written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def take_part(spec: "TrainSpec", run_folder: Path, rank: int) -> bool:
