@@ -1,5 +1,6 @@
 """Chats as the API keeps them, their owners, answers that break off, and the preview of what would leave."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from support_serving import ScriptedServer
 from support_studio import events_of
 
 from loglore.api.app import Parts, Studio, create_app
+from loglore.api.chats import Record
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
 from loglore.store import chats, keys
@@ -136,6 +138,23 @@ def test_a_chat_belongs_to_its_key(database: Database, tmp_path: Path, model: Sc
         assert client.delete(f"/v1/studio/chats/{chat}").status_code == 404
         body = {"logs": LOGS, "question": "Why?", "chat": chat, "endpoint": {"url": model.url}}
         assert client.post("/v1/studio/ask", json=body).status_code == 404
+
+
+def test_what_comes_after_the_caller_left_is_not_kept(database: Database) -> None:
+    chat = chats.create(database, LOGS, None)
+    turn, _ = chats.begin(database, chat.id, None, 0, "Why?", "m")
+    record = Record(database, chat, turn, 0)
+
+    async def leave() -> None:
+        record.heard("text", {"text": "Line "})
+        await record.close()
+        record.heard("text", {"text": "1 is full."})
+        record.heard("answer", {"answer": "Line 1 is full."})
+        await record.close()
+
+    asyncio.run(leave())
+    (kept,) = chats.turns(database, chat.id)
+    assert (kept.state, kept.text, kept.answer) == ("stopped", "Line ", None)
 
 
 def test_answers_of_a_server_that_ended_are_stopped(database: Database) -> None:

@@ -33,3 +33,27 @@ def test_while_nothing_comes_a_comment_is_sent(monkeypatch: pytest.MonkeyPatch) 
         found = asyncio.run(read())
     assert [each for each in found if each != BEAT] == [event("text", text="one"), event("text", text="two")]
     assert BEAT in found
+
+
+def test_who_keeps_an_answer_hears_at_once_that_the_client_left() -> None:
+    goes_on, left, seen = threading.Event(), threading.Event(), list[str]()
+
+    def work(emit: Emit) -> None:
+        emit("text", text="one")
+        assert goes_on.wait(60)
+        seen.append("left" if left.is_set() else "not told")
+        emit("text", text="two")
+
+    async def on_left() -> None:
+        left.set()
+        goes_on.set()
+
+    async def read() -> list[str]:
+        stream = from_thread(pool, work, on_left)
+        found = [await anext(stream)]
+        await stream.aclose()
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        assert asyncio.run(read()) == [event("text", text="one")]
+    assert seen == ["left"]

@@ -178,8 +178,8 @@ def test_an_answer_is_stopped_and_what_came_is_kept(tab: "Page", pages: str, mod
     tab.locator(".ll-answer", has_text="Line").wait_for()
     tab.locator("[data-testid=stChatInputStopButton]").click()
     tab.get_by_role("button", name="Ask again").wait_for()
-    model.hold.set()  # it is a model that goes on, though nobody listens
     tab.get_by_text("These words were not checked").wait_for()
+    model.hold.set()  # it is a model that goes on, though nobody listens
     assert "disk 7" not in tab.locator(".ll-answer").inner_text()
     model.hold = None
     tab.get_by_role("button", name="Ask again").click()

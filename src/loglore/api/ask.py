@@ -200,7 +200,8 @@ class Asker:
                         _answer(asking, reading, make_engine(), told)
 
                 # Closed here and now: else the session would count as free while its answer is still being written.
-                async with aclosing(from_thread(self._pool, work)) as answering:
+                left = () if record is None else (record.close,)
+                async with aclosing(from_thread(self._pool, work, *left)) as answering:
                     async for each in answering:
                         yield each
         except (ApiError, InputError, JobError) as fault:

@@ -84,9 +84,12 @@ class Record:
         self._answer: dict[str, Any] | None = None
         self._state: State = "stopped"
         self._fault: str | None = None
+        self._closed = False
 
     def heard(self, name: str, fields: dict[str, Any]) -> None:
         """An event that goes to the caller."""
+        if self._closed:
+            return
         if name == "text":
             self._pieces.append(fields["text"])
         elif name == "answer":
@@ -98,7 +101,13 @@ class Record:
         self._state, self._fault = "failed", str(errors.of(fault)[1]["error"]["message"])
 
     async def close(self) -> None:
-        """Keep it, also when the caller has left; a database that is away must not take the answer from the caller."""
+        """Keep it, also when the caller has left; a database that is away must not take the answer from the caller.
+
+        What comes later, from a model that does not know yet that nobody listens, is not kept.
+        """
+        if self._closed:
+            return
+        self._closed = True
         place = (self.chat.id, self.turn, self.side)
         with anyio.CancelScope(shield=True), contextlib.suppress(JobError):
             await run_in_threadpool(

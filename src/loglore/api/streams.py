@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -41,11 +41,17 @@ def event(name: str, **fields: Any) -> str:
     return f"event: {name}\ndata: {json.dumps(fields, ensure_ascii=False)}\n\n"
 
 
-async def from_thread(pool: Executor, work: Callable[[Emit], None]) -> AsyncGenerator[str, None]:
+async def _nothing() -> None:
+    """For a stream of which nothing is kept."""
+
+
+async def from_thread(
+    pool: Executor, work: Callable[[Emit], None], on_left: Callable[[], Awaitable[None]] = _nothing
+) -> AsyncGenerator[str, None]:
     """Run blocking `work(emit)` in a thread and yield the events it emits; when the stream is closed, `emit` raises.
 
     While there are none, a `BEAT` comes every `QUIET_S` seconds. The errors of `work` are raised at the end. Closing
-    waits until `work` has ended.
+    waits until `work` has ended; when it has not, `on_left` is called before, since a silent model can take minutes.
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[str | None] = asyncio.Queue()
@@ -80,4 +86,6 @@ async def from_thread(pool: Executor, work: Callable[[Emit], None]) -> AsyncGene
         coming.cancel()
         # The server cancels again and again until its scope is left; what `work` uses must not be released before.
         with anyio.CancelScope(shield=True), contextlib.suppress(ClientLeftError):
+            if not running.done():
+                await on_left()
             await running
