@@ -3,6 +3,7 @@
 # make test-browser: the pages in Debian's Chromium.
 PYTHON ?= python3
 BIN := .venv/bin
+BROWSER ?= tests/studio/test_browser.py tests/studio/test_browser_chat.py tests/studio/test_browser_views.py
 
 .PHONY: install quickstart test test-cluster test-browser lint
 
@@ -31,7 +32,7 @@ test-cluster: .venv/installed-ray
 	@touch $@
 
 test-browser: install
-	LOGLORE_BROWSER=1 $(BIN)/pytest --numprocesses 0 tests/studio/test_browser.py tests/studio/test_browser_chat.py tests/studio/test_browser_views.py
+	LOGLORE_BROWSER=1 $(BIN)/pytest --numprocesses 0 $(BROWSER)
 
 lint: install
 	$(BIN)/ruff format --check .
