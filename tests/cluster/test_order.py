@@ -47,7 +47,8 @@ def test_an_order_forgets_how_an_earlier_attempt_ended(tmp_path: Path) -> None:
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
+    for name in ("ray", *(name for name in sys.modules if name.startswith("ray."))):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=r"is not installed here: pip install 'loglore\[ray\]'"):
         connection.connect(connection.ADDRESS)
 
