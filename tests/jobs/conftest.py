@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from support_gate import Gate
+from support_serving import tiny_gguf
 
 from loglore.runs import files
 from loglore.store.database import Database, open_database
+
+__all__ = ["tiny_gguf"]
 
 
 @pytest.fixture(autouse=True)

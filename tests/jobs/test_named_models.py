@@ -13,6 +13,7 @@ from loglore.jobs.names import of_hugging_face
 from loglore.jobs.queue import Order, submit
 from loglore.jobs.recipes import Job, Recipe
 from loglore.models.load import load_model, load_tokenizer
+from loglore.runs import files
 from loglore.store import jobs
 from loglore.store.database import Database
 
@@ -31,6 +32,28 @@ def test_version_of_our_hub(tmp_path: Path, tiny_model: Path, monkeypatch: pytes
     assert resolved(str(tiny_model)) == tiny_model
     with pytest.raises(InputError, match="tuned has versions 1 to 1"):
         resolved("tuned@7")
+
+
+def test_training_from_a_gguf_of_our_hub_is_training_from_its_folder(
+    tmp_path: Path, tiny_model: Path, tiny_gguf: Path
+) -> None:
+    models.add("base", tiny_gguf, {})
+    files.write_jsonl(tmp_path / "rows.jsonl", [{"text": f"disk {number} is full, link down"} for number in range(16)])
+    settings = {
+        "batch_size": 1, "gradient_accumulation_steps": 1, "epochs": 2, "learning_rate": 1e-3, "lora_dropout": 0.0,
+        "max_sequence_length": 64, "mixed_precision": "none", "checkpoint_strategy": "no", "eval_strategy": "no",
+    }  # fmt: skip
+    files.write_json(tmp_path / "h.json", settings)
+
+    def losses(model: str, run: str) -> list[float]:
+        given = {"stage": "cpt", "model": model, "train": "rows.jsonl", "hyperparameters": "h.json"}
+        values = {**given, "general_text": False}
+        runner.run_values("train", values, tmp_path / run, lambda text: None, tmp_path / "spec.yaml")
+        return [row["loss"] for row in files.read_jsonl_log(tmp_path / run / "metrics.jsonl") if "loss" in row]
+
+    from_hub = losses("base@1", "hub")
+    assert from_hub[-1] < from_hub[0]
+    assert from_hub == pytest.approx(losses(str(tiny_model), "folder"), abs=1e-5)
 
 
 @pytest.fixture
