@@ -9,7 +9,7 @@ The loss of a row is its sum over the counted tokens of all rows of all processe
 times the number of processes is what one process would have. Imports torch and transformers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,11 @@ class DistributedTrainer(ShardedLoop, PackedTrainer):
             found["bf16"] = self.requested.mixed_precision == "bf16"
         return TrainingArguments(**found)
 
-    def _clip_grad_norm(self, model: Any) -> Any:
-        return self._clip_masters(self.args.max_grad_norm) if self.masters else super()._clip_grad_norm(model)
-
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        if self.masters and grad_norm is None:
-            return self._clip_masters(float("inf"))
-        return super()._get_grad_norm(model, grad_norm)
+    def with_gradients(self) -> Iterable[torch.Tensor]:
+        """Masters, where there are any."""
+        return self._masters() if self.masters else super().with_gradients()
 
     def _clip_masters(self, limit: float) -> torch.Tensor:
-        if self.sharded:
-            return self._clip_shards(self._masters(), limit)
         self._average_masters()
         return super()._clip_masters(limit)
 

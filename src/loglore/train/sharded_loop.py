@@ -5,7 +5,7 @@ Trainer in the bases of a class; with a whole model it changes nothing. Imports 
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +61,22 @@ class ShardedLoop:
         """Gradients are reduced after each row: whole ones would take the memory that sharding saves."""
         yield
 
+    def with_gradients(self) -> Iterable[torch.Tensor]:
+        """What the gradients of divided weights lie with."""
+        weights: Iterable[torch.Tensor] = self.model.parameters()
+        return weights
+
     def _clip_grad_norm(self, model: Any) -> Any:
         if not self.sharded:
             return super()._clip_grad_norm(model)  # type: ignore[misc]
-        return self._clip_shards(self.model.parameters(), self.args.max_grad_norm)
+        return self._clip_shards(self.with_gradients(), self.args.max_grad_norm)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         if self.sharded and grad_norm is None:
-            return self._clip_shards(self.model.parameters(), float("inf"))
+            return self._clip_shards(self.with_gradients(), float("inf"))
         return super()._get_grad_norm(model, grad_norm)  # type: ignore[misc]
 
-    def _clip_shards(self, weights: Any, limit: float) -> torch.Tensor:
+    def _clip_shards(self, weights: Iterable[torch.Tensor], limit: float) -> torch.Tensor:
         norm = torch.nn.utils.clip_grad_norm_(weights, limit)
         return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
