@@ -1,6 +1,6 @@
 """A Ray cluster on this machine: overhead over a local run, what a lost node costs, equal bytes over three nodes.
 
-    python bench/bench_ray.py overhead --tokens 60000     a job of about five minutes on two cores: local, then on Ray
+    python bench/bench_ray.py overhead --rounds 3         five-minute jobs (two cores), local and on Ray in turn
     python bench/bench_ray.py lost --steps 60             three nodes train; one is killed after the first checkpoint
     python bench/bench_ray.py equal --rows 20000          packing, synthesis, check over three nodes against one machine
 
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ HYPERPARAMETERS = {
     "mixed_precision": "none", "checkpoint_strategy": "no", "lr_warmup_ratio": 0.0, "eval_strategy": "no",
     "lora_dropout": 0.0,
 }  # fmt: skip
+SETTLED_S = 5.0
 SHARDED = """
 import json, sys
 from pathlib import Path
@@ -85,26 +87,41 @@ def spec(folder: Path, model: Path, rows: int, **values: Any) -> TrainSpec:
     return TrainSpec.parse({**given, "general_text": False, **values}, "bench")
 
 
-def overhead(folder: Path, model: Path, tokens: int) -> dict[str, Any]:
+def overhead(folder: Path, model: Path, tokens: int, rounds: int) -> dict[str, Any]:
+    """Every round has both, in turn first: a shared machine is now faster, now slower."""
     asked = spec(folder, model, max(tokens // 300, 50), max_tokens=tokens)
-    command = [sys.executable, "-c", LOCAL, str(folder / "local"), asked.model_dump_json()]
-    start = time.monotonic()
-    subprocess.run(command, check=True)
-    local = time.monotonic() - start
-    with cluster(1, os.cpu_count() or 1) as started:
-        start = time.monotonic()
-        OnRay(started.url)("train", asked, RunFolder(folder / "ray", asked.model_dump(mode="json")))
-        there = time.monotonic() - start
-    begun = {name: _time(folder / name, "planned") for name in ("local", "ray")}
-    submitted = _time(folder / "ray", "submitted")
+    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    starts, equal = [], []
+    for number in range(rounds):
+        places = {name: folder / f"{name}-{number}" for name in seconds}
+        for name in sorted(seconds, reverse=bool(number % 2)):
+            seconds[name].append((_locally if name == "local" else _there)(asked, places[name]))
+        starts.append(_time(places["ray"], "planned") - _time(places["ray"], "submitted"))
+        equal.append(_losses(places["local"]) == _losses(places["ray"]))
+        print({name: round(values[-1], 1) for name, values in seconds.items()}, file=sys.stderr, flush=True)
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "tokens": tokens,
-        "local_s": round(local, 1),
-        "ray_s": round(there, 1),
-        "overhead": round(there / local - 1, 4),
-        "from_submission_to_first_plan_s": round(begun["ray"] - submitted, 1),
-        "losses_equal": _losses(folder / "local") == _losses(folder / "ray"),
+        "seconds": {name: [round(one, 1) for one in values] for name, values in seconds.items()},
+        "overhead": [round(there / here - 1, 4) for there, here in zip(seconds["ray"], seconds["local"], strict=True)],
+        "overhead_of_medians": round(middle["ray"] / middle["local"] - 1, 4),
+        "from_submission_to_first_plan_s": [round(one, 1) for one in starts],
+        "losses_equal": all(equal),
     }
+
+
+def _locally(asked: TrainSpec, folder: Path) -> float:
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", LOCAL, str(folder), asked.model_dump_json()], check=True)
+    return time.monotonic() - start
+
+
+def _there(asked: TrainSpec, folder: Path) -> float:
+    with cluster(1, os.cpu_count() or 1) as started:
+        time.sleep(SETTLED_S)  # the cluster stood before: what its own start does is not the job's
+        start = time.monotonic()
+        OnRay(started.url)("train", asked, RunFolder(folder, asked.model_dump(mode="json")))
+        return time.monotonic() - start
 
 
 LOCAL = """
@@ -202,7 +219,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("overhead", "lost", "equal"))
     parser.add_argument("--model", default="smollm2-135m-instruct", help="name in the hub, or a folder")
-    parser.add_argument("--tokens", type=int, default=60_000)
+    parser.add_argument("--tokens", type=int, default=38_000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rows", type=int, default=20_000)
     asked = parser.parse_args()
@@ -210,7 +228,7 @@ def main() -> None:
         folder = Path(place)
         model = _model(asked.model, folder)
         if asked.what == "overhead":
-            found = overhead(folder, model, asked.tokens)
+            found = overhead(folder, model, asked.tokens, asked.rounds)
         elif asked.what == "lost":
             found = lost(folder, model, asked.steps)
         else:

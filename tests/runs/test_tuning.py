@@ -33,6 +33,18 @@ def test_threads_sleep_on_busy_cores_and_spin_shortly_on_idle_ones(
     assert found == expected
 
 
+@pytest.mark.parametrize(("patience", "expected"), [(0.0, "OMP_WAIT_POLICY"), (5.0, "GOMP_SPINCOUNT")])
+def test_what_is_busy_with_a_start_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, patience: float, expected: str
+) -> None:
+    looks = iter([2.0, 2.0, 0.0])
+    monkeypatch.setattr(os, "environ", {k: v for k, v in os.environ.items() if k not in tuning.WAITING})
+    monkeypatch.setattr(tuning, "_running_now", lambda: next(looks))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    tuning.tune(patience)
+    assert list(tuning.threads_wait()) == [expected]
+
+
 @pytest.mark.skipif(not tuning.LOAD.exists(), reason="no /proc")
 def test_busy_processes_are_seen_at_once() -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]

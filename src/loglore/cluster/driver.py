@@ -26,6 +26,7 @@ from loglore.runs.folder import RunFolder
 from loglore.runs.tuning import tune
 
 LOOK_EVERY_S = 0.5
+STARTING_S = 1.0
 LOCKED_S = 60.0  # an attempt that lost its waiting side ends within its lease
 
 
@@ -45,7 +46,8 @@ def main(run: str, expected: str) -> int:
     order.take_over(folder, asked)
     place.remove(f"{order.FOLDER}/{order.KEYS}")
     threading.Thread(target=pulse.watch, args=(place, asked, _save_and_end), name="pulse", daemon=True).start()
-    tune()
+    # Ray's daemons are still busy with the start of this process.
+    tune(patience_s=STARTING_S)
     process.listen()
     with places.handing_on(lambda: place.send(f"{order.FOLDER}/{order.OUTPUT}", f"{order.FOLDER}/{order.OUTCOME}")):
         status = _ended(place, asked)

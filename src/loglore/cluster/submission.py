@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 LOOK_S = 0.5
+ASK_S = 3.0  # between questions to Ray, whose answers take its time and ours
 BEAT_S = 1.5
 LEASE_S = 45.0
 SILENT_S = 30.0  # without an answer of the cluster, a job is given up
@@ -175,6 +176,7 @@ class _Waiting:
         self.client, self.address, self.job, self.place = client, address, job, place
         self.folder = folder = place.folder / order.FOLDER
         self._beats = 0
+        self._asked = self._answered = 0.0  # of Ray, and by it
         self._told = (folder / order.OUTPUT).stat().st_size if (folder / order.OUTPUT).exists() else 0
 
     def result(self) -> dict[str, Any]:
@@ -195,7 +197,7 @@ class _Waiting:
         return result
 
     def _until_ended(self, enough: Callable[[], bool]) -> None:
-        answered, beaten = time.monotonic(), 0.0
+        beaten, self._answered = 0.0, time.monotonic()
         while not enough():
             if time.monotonic() - beaten > BEAT_S:
                 self._beats, beaten = self._beats + 1, time.monotonic()
@@ -205,14 +207,7 @@ class _Waiting:
                 ):  # a bucket that does not answer now; the next one may come through
                     self.place.send(f"{order.FOLDER}/{order.PULSE}")
                     self.place.fetch(f"{order.FOLDER}/{order.OUTPUT}", *LOGS)
-            try:
-                with connection.answering(self.address):
-                    ended = self.client.get_job_status(self.job).is_terminal()
-                answered = time.monotonic()
-            except JobError as fault:
-                if time.monotonic() - answered > SILENT_S:
-                    raise JobError(f"{fault}; the job there ends, and the same command goes on where it was") from None
-                ended = False
+            ended = self._has_ended()
             if ended:
                 # Checkpoints stay where the next attempt looks for them.
                 self.place.fetch(f"{order.FOLDER}/{order.OUTPUT}", f"{order.FOLDER}/{order.OUTCOME}")
@@ -221,6 +216,21 @@ class _Waiting:
             if ended:
                 return
             time.sleep(LOOK_S)
+
+    def _has_ended(self) -> bool:
+        """Whether Ray says so; it is asked when the job has left its outcome, else seldom."""
+        if time.monotonic() - self._asked < ASK_S and not (self.folder / order.OUTCOME).exists():
+            return False
+        self._asked = time.monotonic()
+        try:
+            with connection.answering(self.address):
+                ended = self.client.get_job_status(self.job).is_terminal()
+        except JobError as fault:
+            if time.monotonic() - self._answered > SILENT_S:
+                raise JobError(f"{fault}; the job there ends, and the same command goes on where it was") from None
+            return False
+        self._answered = time.monotonic()
+        return bool(ended)
 
     def _relay(self) -> None:
         """What the job has printed since the last look, on standard error."""

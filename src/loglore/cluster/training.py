@@ -24,6 +24,7 @@ from loglore.jobs import process
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.telemetry import sampled
+from loglore.runs.tuning import threads_wait
 from loglore.train import hyperparameters, launch, stopping
 from loglore.train.job import TrainSpec
 
@@ -49,7 +50,8 @@ def train(spec: TrainSpec, context: RunFolder, asked: Order, place: Shared) -> d
     """
     import ray
 
-    ray.init(logging_level="warning")
+    # Ray imports torch in its workers before our code runs there.
+    ray.init(logging_level="warning", runtime_env={"env_vars": threads_wait()})
     try:
         # Workers fetch for themselves what is in a bucket.
         inputs = [path for paths in spec.inputs().values() for path in paths] if place.everywhere else []

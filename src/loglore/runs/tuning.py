@@ -11,12 +11,17 @@ from pathlib import Path
 
 M_ARENA_MAX = -8  # of malloc.h
 GARBAGE = (50_000, 20, 100)  # of `gc.set_threshold`; Python's own are (700, 10, 10) up to 3.11
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # what says how OpenMP's threads wait
 LOAD = Path("/proc/loadavg")  # its fourth field: entities that can be run now / all of them (proc_loadavg(5))
 
 
-def tune() -> None:
-    """Threads that sleep or spin, memory from one arena, fewer looks for garbage, quiet libraries."""
-    _choose_thread_waiting()
+def tune(patience_s: float = 0.0) -> None:
+    """Threads that sleep or spin, memory from one arena, fewer looks for garbage, quiet libraries.
+
+    Args:
+        patience_s: for so long a busy machine is looked at again: what starts this process may be busy with just that.
+    """
+    _choose_thread_waiting(patience_s)
     _share_one_arena()
     # The default looks at all objects again and again while transformers and torch are imported: a fifth of that time.
     gc.set_threshold(*GARBAGE)
@@ -26,15 +31,25 @@ def tune() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
 
 
-def _choose_thread_waiting() -> None:
+def threads_wait() -> dict[str, str]:
+    """The variables by which `tune` has said how threads wait, for processes that others start."""
+    return {name: os.environ[name] for name in WAITING if name in os.environ}
+
+
+def _choose_thread_waiting(patience_s: float) -> None:
     """How OpenMP threads wait for each other; it is read when torch is imported.
 
     On cores that others use, too, they must sleep: spinning made training two to five times slower. On idle cores a
     short spin makes it about an eighth faster (docs/LOG.md). Said in the environment, it is left as it is.
     """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+    if threads_wait():
         return
-    if _running_now() < 0.5 * (os.cpu_count() or 1):
+    deadline, free = time.monotonic() + patience_s, 0.5 * (os.cpu_count() or 1)
+    idle = _running_now() < free
+    while not idle and time.monotonic() < deadline:
+        time.sleep(0.05)
+        idle = _running_now() < free
+    if idle:
         os.environ["GOMP_SPINCOUNT"] = "10000"
     else:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
