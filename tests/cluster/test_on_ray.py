@@ -1,6 +1,5 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -8,8 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,9 @@ import psutil
 import pytest
 from support_cluster import SmallCluster, free_port, small_cluster
 from support_gate import Gate
-from support_steps import alone, same, spec
-from support_workers import until, until_state
+from support_steps import alone, at_a_checkpoint, same, spec
+from support_steps import events as events_of
+from support_workers import until_state
 
 from loglore.cluster import check, connection, order
 from loglore.cluster.submission import RUN, OnRay
@@ -268,6 +267,8 @@ def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start
     with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
         check.check(cluster.url, place, None, None, None)
     # A bucket that leads nowhere from there: nodes have no credentials.
+    with pytest.raises(InputError, match=rf"storage is not shared: node .+ does not see s3://{s3_bucket}/x"):
+        check.check(cluster.url, f"s3://{s3_bucket}/x", None, None, None)
     with monkeypatch.context() as patch:
         patch.setenv("LOGLORE_CLUSTER_STORAGE", f"s3://{s3_bucket}")
         with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/runs/\w+: .*credentials"):
@@ -334,32 +335,11 @@ def test_a_training_is_stopped_and_resumed_and_a_lost_node_costs_the_steps_since
         train()
     outcome = files.read_json(place / order.FOLDER / order.OUTCOME)
     assert outcome["status"] == STOPPED and "with a checkpoint" in outcome["message"]
-    stopped = max(row["step"] for row in rows(place, "checkpoint"))
+    stopped = max(row["step"] for row in events_of(place, "checkpoint"))
     with at_a_checkpoint(place, lambda: cluster.kill(third)):
         report = train()
-    assert rows(place, "started")[1]["done"] > 0 and 0 < stopped < report["steps"]
+    assert events_of(place, "started")[1]["done"] > 0 and 0 < stopped < report["steps"]
     (loss,) = report["cluster"]["losses"]
     assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
     assert stopped < loss["from_step"] <= loss["after_step"] <= report["steps"]
     same(place, alone(tmp_path, tiny_model))
-
-
-@contextlib.contextmanager
-def at_a_checkpoint(place: Path, act: Callable[[], None]) -> Iterator[None]:
-    """Do something when the run has written its next checkpoint."""
-    before = len(rows(place, "checkpoint"))
-
-    def watch() -> None:
-        until(lambda: len(rows(place, "checkpoint")) > before)
-        act()
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield
-    finally:
-        watching.join()
-
-
-def rows(place: Path, event: str) -> list[dict[str, Any]]:
-    return [row for row in files.read_jsonl_log(place / "events.jsonl") if row["event"] == event]
