@@ -1,4 +1,4 @@
-"""A training whose weights are divided among the nodes of a Ray cluster; one of them is lost."""
+"""Trainings whose weights or optimizer state are divided among the nodes of a Ray cluster; one of them is lost."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,16 +16,17 @@ pytestmark = pytest.mark.timeout(600)  # on a busy machine every process takes l
 
 
 @pytest.fixture
-def cluster() -> Iterator[SmallCluster]:
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallCluster]:
+    values = {"LOGLORE_CHECKPOINT_SECONDS": "0.5", "LOGLORE_HOME": str(tmp_path / "home")}
+    for name, value in (values | {"DS_ACCELERATOR": "cpu", "DS_BUILD_OPS": "0"}).items():
+        monkeypatch.setenv(name, value)
     with small_cluster() as started:
         yield started
 
 
 def test_a_lost_node_s_part_of_the_weights_is_taken_over_by_those_that_are_left(
-    cluster: SmallCluster, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path
 ) -> None:
-    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("LOGLORE_CHECKPOINT_SECONDS", "0.5")
     third = cluster.add()
     asked = spec(tmp_path, tiny_model, 3, distributed_backend="fsdp")
     place = tmp_path / "run"
@@ -38,4 +39,25 @@ def test_a_lost_node_s_part_of_the_weights_is_taken_over_by_those_that_are_left(
     assert shares == [pytest.approx(1 / 3, abs=0.05), pytest.approx(1 / 2, abs=0.05)]
     # No start was tried with the node that was lost, which Ray still took for alive.
     assert len(list((place / order.FOLDER / "ray").iterdir())) == 2
+    same(place, alone(tmp_path, tiny_model))
+
+
+def test_deepspeed_waits_for_a_node_in_place_of_the_lost_one(
+    cluster: SmallCluster, tmp_path: Path, tiny_model: Path
+) -> None:
+    pytest.importorskip("deepspeed", reason="DeepSpeed is no dependency: pip install deepspeed")
+    third = cluster.add()
+    asked = spec(tmp_path, tiny_model, 3, distributed_backend="deepspeed", zero_stage=2)
+    place = tmp_path / "run"
+    parts = {"zero_pp_rank_0_mp_rank_00_optim_states.pt", "zero_pp_rank_2_mp_rank_00_optim_states.pt"}
+
+    def lose() -> None:
+        assert {path.name.removeprefix("bf16_") for path in place.rglob("checkpoints/*/*/*_optim_states.pt")} >= parts
+        cluster.kill(third)
+        cluster.add()
+
+    with at_a_checkpoint(place, lose):
+        report = OnRay(cluster.url)("train", asked, RunFolder(place, asked.model_dump(mode="json")))
+    assert report["cluster"]["starts"] == [3, 3] and len(report["cluster"]["losses"]) == 1
+    assert report["cluster"]["losses"][0]["from_step"] > 0
     same(place, alone(tmp_path, tiny_model))

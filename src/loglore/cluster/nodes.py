@@ -59,7 +59,9 @@ def check(where: str, inputs: Sequence[Path], gpus: bool) -> list[str]:
 
 
 def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer]:
-    """Ask every node of this process's cluster that has some of a resource, or (None) all. Ray is joined already.
+    """Ask every node of this process's cluster that takes connections and has some of a resource (None: any).
+
+    Ray is joined already.
 
     Raises:
         JobError: one of them does not answer.
@@ -73,8 +75,7 @@ def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer
     with _there(probe) as (system, key):
         system.pipe_file(key, nonce.encode())
     question = ray.remote(num_cpus=0, max_retries=0)(_question())
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    usable = [node for node in alive if resource is None or node["Resources"].get(resource)]
+    usable = [node for node in answering()[0] if resource is None or node["Resources"].get(resource)]
     asked = [
         question.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             probe, [str(path) for path in inputs]
