@@ -1,12 +1,14 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
 import hashlib
+import http.server
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,23 @@ def test_bad_input_is_one_line(cluster: SmallCluster, tmp_path: Path, monkeypatc
         patch.setattr(order, "versions", lambda: theirs | {"Ray": "1.0"})
         with pytest.raises(InputError, match=r"^Ray [\d.]+ on the cluster at .+, 1\.0 here"):
             connection.connect(cluster.url)
+
+
+def test_a_cluster_that_asks_for_a_token_is_one_line() -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"Unauthorized: Missing authentication token"
+            self.send_response(401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(InputError, match=rf"^{url}: Authentication required: .+; set RAY_AUTH_MODE=token and give"):
+            connection.connect(url)
+        server.shutdown()
 
 
 def test_the_cluster_tells_what_it_has(cluster: SmallCluster, tmp_path: Path, tiny_model: Path) -> None:
@@ -267,7 +286,7 @@ def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start
     with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
         check.check(cluster.url, place, None, None, None)
     # A bucket that leads nowhere from there: nodes have no credentials.
-    with pytest.raises(InputError, match=rf"storage is not shared: node .+ does not see s3://{s3_bucket}/x"):
+    with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/x/\S+: .*credentials"):
         check.check(cluster.url, f"s3://{s3_bucket}/x", None, None, None)
     with monkeypatch.context() as patch:
         patch.setenv("LOGLORE_CLUSTER_STORAGE", f"s3://{s3_bucket}")

@@ -108,9 +108,10 @@ def _answers(client: Any, address: str, where: str) -> dict[str, dict[str, Any]]
             time.sleep(LOOK_S)
         said = client.get_job_logs(job).strip().splitlines()
     last = said[-1] if said else "no answer"
+    if last.startswith(look.FAULT):
+        raise InputError(last.removeprefix(look.FAULT))
     if not last.startswith(look.MARK):
-        fault = f"{last}; is LogLore {order.versions()['LogLore']} installed on the cluster's head?"
-        raise InputError(last if "storage is not shared" in last else fault)
+        raise InputError(f"{last}; is LogLore {order.versions()['LogLore']} installed on the cluster's head?")
     return {answer["id"]: answer for answer in json.loads(last.removeprefix(look.MARK))}
 
 
