@@ -15,8 +15,11 @@ from support_workers import until
 from loglore.cluster import connection
 
 OBJECT_STORE = 100 << 20  # bytes of a node
-# A node that is gone is noticed soon, one that is slow (a busy machine, a paused one) is not taken for gone.
-PATIENT = {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "60000"}
+# A node that is gone is noticed soon, one that is slow (a busy machine, a paused one) is not taken for gone. And
+# `ray start` would have a cluster ask for the token that an earlier `ray.init()` of this user may have left.
+PATIENT = {
+    "RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "60000", "RAY_AUTH_MODE": "disabled",
+}  # fmt: skip
 
 
 class SmallCluster:

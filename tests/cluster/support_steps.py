@@ -1,9 +1,14 @@
 """A training that is long enough to lose a machine in, and what one process makes of it."""
 
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support_tiny import TEXTS
+from support_workers import until
 
 from loglore.models.load import load_model
 from loglore.runs import files
@@ -18,10 +23,13 @@ HYPERPARAMETERS = {
 }  # fmt: skip
 
 
-def spec(folder: Path, model: Path, nodes: int | None) -> TrainSpec:
-    """A training on `nodes` machines, a process each (None: on this one), of the same steps for any of 1, 2, 3."""
+def spec(folder: Path, model: Path, nodes: int | None, **other: Any) -> TrainSpec:
+    """A training on `nodes` machines, a process each (None: on this one), of the same steps for any of 1, 2, 3.
+
+    other: hyperparameters instead of those above.
+    """
     files.write_jsonl(folder / "corpus.jsonl", [{"text": f"{text} {n}"} for n, text in enumerate(TEXTS)])
-    shared = HYPERPARAMETERS | {"gradient_accumulation_steps": PLANNED // (nodes or 1)}
+    shared = HYPERPARAMETERS | other | {"gradient_accumulation_steps": PLANNED // (nodes or 1)}
     files.write_json(folder / f"h-{nodes}.json", shared)
     asked = {
         "stage": "cpt", "model": model, "train": folder / "corpus.jsonl", "general_text": False,
@@ -47,3 +55,25 @@ def same(found: Path, expected: Path) -> None:
 
 def losses(folder: Path) -> dict[int, float]:
     return {row["step"]: row["loss"] for row in files.read_jsonl_log(folder / "metrics.jsonl") if "loss" in row}
+
+
+def events(place: Path, event: str) -> list[dict[str, Any]]:
+    """What a run has told of one kind."""
+    return [row for row in files.read_jsonl_log(place / "events.jsonl") if row["event"] == event]
+
+
+@contextlib.contextmanager
+def at_a_checkpoint(place: Path, act: Callable[[], object]) -> Iterator[None]:
+    """Do something when the run has written its next checkpoint."""
+    before = len(events(place, "checkpoint"))
+
+    def watch() -> None:
+        until(lambda: len(events(place, "checkpoint")) > before)
+        act()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        watching.join()

@@ -11,6 +11,7 @@ from loglore.cluster.mirrored import Mirrored
 from loglore.cluster.order import Order
 from loglore.data.sources import s3
 from loglore.errors import InputError, JobError
+from loglore.runs import files
 from loglore.train.job import TrainSpec
 
 
@@ -88,6 +89,37 @@ def test_half_a_folder_is_none_and_a_damaged_one_is_told(machines: tuple[Mirrore
         two.fetch_trees("model")
 
 
+def test_every_machine_hands_on_its_part_of_a_checkpoint(machines: tuple[Mirrored, Mirrored]) -> None:
+    one, two = machines
+
+    def written(step: int) -> None:
+        write(two.folder, **{f"checkpoints__checkpoint-{step}__shard-1": f"theirs, {step}"})
+        parts = two.send_parts(two.folder / "checkpoints" / f"checkpoint-{step}")
+        write(one.folder, **{f"checkpoints__step_{step}__shard-0": f"ours, {step}"})
+        files.write_json(one.folder / "checkpoints" / f"step-{step}" / places.PARTS, parts)
+        one.send_run()
+
+    written(5)
+    written(10)
+    two.fetch_trees("checkpoints/")
+    found = there(two.folder)
+    assert found["checkpoints/step-10/shard-0"] == "ours, 10" and found["checkpoints/step-10/shard-1"] == "theirs, 10"
+    # Whoever has all of it hands on and fetches nothing again; one that has only its own part fetches the other.
+    before = s3().find(one.text, detail=True)
+    Mirrored(two.text, two.folder).send_run()
+    Mirrored(one.text, one.folder).send_run()
+    assert s3().find(one.text, detail=True) == before
+    one.fetch_trees("checkpoints/")
+    assert there(one.folder) == found
+    # A damaged part is a damaged checkpoint; what is not needed any more goes, parts too.
+    (key,) = s3().find(f"{one.text}/parts/checkpoint-10")
+    s3().pipe_file(key, b"other")
+    (one.folder / "checkpoints" / "step-10" / "shard-1").unlink()
+    one.fetch_trees("checkpoints/")
+    assert one.steps() == [5] and not s3().find(f"{one.text}/parts/checkpoint-10")
+    assert there(one.folder)["checkpoints/step-5/shard-1"] == "theirs, 5"
+
+
 def test_a_run_that_began_on_this_machine_goes_on_from_its_checkpoint(machines: tuple[Mirrored, Mirrored]) -> None:
     one, two = machines
     write(one.folder, checkpoints__step_5__state="five")
@@ -160,7 +192,7 @@ def test_what_a_bucket_cannot_do_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("LOGLORE_CLUSTER_STORAGE", "/shared")
     with pytest.raises(InputError, match=r"^LOGLORE_CLUSTER_STORAGE=/shared: expected s3://bucket/prefix"):
         settings.load()
-    (tmp_path / "h.json").write_text(json.dumps({"distributed_backend": "fsdp"}))
+    (tmp_path / "h.json").write_text(json.dumps({"distributed_backend": "deepspeed"}))
     values = {"stage": "cpt", "model": tmp_path, "train": tmp_path, "hyperparameters": tmp_path / "h.json"}
-    with pytest.raises(InputError, match=r"^`distributed_backend`: with fsdp every machine writes a part"):
-        submission._refuse_shards(TrainSpec.parse(values, "test"))
+    with pytest.raises(InputError, match=r"^`distributed_backend`: deepspeed needs a run folder that all machines see"):
+        submission._refuse_deepspeed(TrainSpec.parse(values, "test"))

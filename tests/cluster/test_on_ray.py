@@ -1,7 +1,7 @@
 """Jobs on a real Ray cluster of two nodes on this machine: run, refused, paused, ended by others; a lost node."""
 
-import contextlib
 import hashlib
+import http.server
 import os
 import re
 import shutil
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import psutil
 import pytest
 from support_cluster import SmallCluster, free_port, small_cluster
 from support_gate import Gate
-from support_steps import alone, same, spec
-from support_workers import until, until_state
+from support_steps import alone, at_a_checkpoint, same, spec
+from support_steps import events as events_of
+from support_workers import until_state
 
 from loglore.cluster import check, connection, order
 from loglore.cluster.submission import RUN, OnRay
@@ -125,6 +126,23 @@ def test_bad_input_is_one_line(cluster: SmallCluster, tmp_path: Path, monkeypatc
         patch.setattr(order, "versions", lambda: theirs | {"Ray": "1.0"})
         with pytest.raises(InputError, match=r"^Ray [\d.]+ on the cluster at .+, 1\.0 here"):
             connection.connect(cluster.url)
+
+
+def test_a_cluster_that_asks_for_a_token_is_one_line() -> None:
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b"Unauthorized: Missing authentication token"
+            self.send_response(401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(InputError, match=rf"^{url}: Authentication required: .+; set RAY_AUTH_MODE=token and give"):
+            connection.connect(url)
+        server.shutdown()
 
 
 def test_the_cluster_tells_what_it_has(cluster: SmallCluster, tmp_path: Path, tiny_model: Path) -> None:
@@ -268,6 +286,8 @@ def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start
     with pytest.raises(InputError, match=rf"^storage is not shared: node .+ does not see {place}"):
         check.check(cluster.url, place, None, None, None)
     # A bucket that leads nowhere from there: nodes have no credentials.
+    with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/x/\S+: .*credentials"):
+        check.check(cluster.url, f"s3://{s3_bucket}/x", None, None, None)
     with monkeypatch.context() as patch:
         patch.setenv("LOGLORE_CLUSTER_STORAGE", f"s3://{s3_bucket}")
         with pytest.raises(InputError, match=rf"^s3://{s3_bucket}/runs/\w+: .*credentials"):
@@ -334,32 +354,11 @@ def test_a_training_is_stopped_and_resumed_and_a_lost_node_costs_the_steps_since
         train()
     outcome = files.read_json(place / order.FOLDER / order.OUTCOME)
     assert outcome["status"] == STOPPED and "with a checkpoint" in outcome["message"]
-    stopped = max(row["step"] for row in rows(place, "checkpoint"))
+    stopped = max(row["step"] for row in events_of(place, "checkpoint"))
     with at_a_checkpoint(place, lambda: cluster.kill(third)):
         report = train()
-    assert rows(place, "started")[1]["done"] > 0 and 0 < stopped < report["steps"]
+    assert events_of(place, "started")[1]["done"] > 0 and 0 < stopped < report["steps"]
     (loss,) = report["cluster"]["losses"]
     assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
     assert stopped < loss["from_step"] <= loss["after_step"] <= report["steps"]
     same(place, alone(tmp_path, tiny_model))
-
-
-@contextlib.contextmanager
-def at_a_checkpoint(place: Path, act: Callable[[], None]) -> Iterator[None]:
-    """Do something when the run has written its next checkpoint."""
-    before = len(rows(place, "checkpoint"))
-
-    def watch() -> None:
-        until(lambda: len(rows(place, "checkpoint")) > before)
-        act()
-
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        yield
-    finally:
-        watching.join()
-
-
-def rows(place: Path, event: str) -> list[dict[str, Any]]:
-    return [row for row in files.read_jsonl_log(place / "events.jsonl") if row["event"] == event]

@@ -142,6 +142,7 @@ def test_an_engine_asks_for_its_key_and_ends_with_its_gateway(
         served.process.kill()
         until(lambda: "RUNNING" not in engines(cluster).values())
         until(lambda: not _listens(engine))
+        until(lambda: not wish.exists())
 
 
 def _listens(url: str) -> bool:

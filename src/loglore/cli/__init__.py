@@ -63,6 +63,7 @@ def run_recipe(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; run nothing.")] = False,
     executor: cluster.ExecutorOption = "local",
     address: cluster.Address = None,
+    storage: cluster.Bucket = None,
     nodes: cluster.Nodes = None,
     gpus_per_node: cluster.GpusPerNode = None,
     as_json: AsJson = False,
@@ -70,7 +71,7 @@ def run_recipe(
     """Run a recipe: job after job; finished ones are skipped, an interrupted one goes on."""
     from loglore.jobs import plan, recipes, runner
 
-    perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
+    perform = cluster.on_ray(executor, address, storage, nodes, gpus_per_node) or runner.here
     found = recipes.shaped(recipes.load(recipe), nodes, gpus_per_node)
     if dry_run:
         _show_plan(plan.plan(found), as_json)
@@ -141,11 +142,12 @@ def studio(
     worker: Annotated[bool, typer.Option(help="Also run jobs; without, `loglore worker` does.")] = True,
     executor: cluster.ExecutorOption = "local",
     address: cluster.Address = None,
+    storage: cluster.Bucket = None,
 ) -> None:
     """Start the web portal, its API and a worker for jobs; Ctrl-C stops all, and running jobs save first."""
     from loglore.studio.start import start
 
-    cluster.on_ray(executor, address, None, None)
+    cluster.on_ray(executor, address, storage)
     start(host, port, runs, logs, worker=worker, executor=executor, address=address)
 
 

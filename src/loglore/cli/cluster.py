@@ -1,6 +1,7 @@
 """`loglore cluster …`, and what other verbs need to run jobs on a Ray cluster."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +26,10 @@ Address = Annotated[
 Nodes = Annotated[int | None, typer.Option(min=1, help="Machines for each training job.")]
 GpusPerNode = Annotated[int | None, typer.Option(min=1, help="GPUs (without any: processes) on each of them.")]
 
+Bucket = Annotated[
+    str | None,
+    typer.Option("--storage", help="s3://bucket/prefix, for machines that share no disk [LOGLORE_CLUSTER_STORAGE]."),
+]
 Storage = Annotated[Path | None, typer.Option(help="With --executor ray: a folder that all nodes see [LOGLORE_HOME].")]
 
 
@@ -37,34 +42,63 @@ def root() -> None:
 def check(
     spec: Annotated[Path | None, typer.Argument(help="Recipe or spec file of a training job: does it fit?")] = None,
     address: Address = None,
-    storage: Annotated[Path, typer.Option(help="A folder that all nodes should see.")] = Path(),
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or s3://bucket/prefix all nodes should see [LOGLORE_CLUSTER_STORAGE, else this one]."
+        ),
+    ] = None,
     nodes: Nodes = None,
     gpus_per_node: GpusPerNode = None,
     as_json: AsJson = False,
 ) -> None:
     """What every node has, whether all fit together and see the storage, and whether a job's estimate fits."""
+    from loglore import settings
     from loglore.cluster import check as checks
     from loglore.cluster.connection import address_of
 
-    found = checks.check(address_of(address), storage.absolute(), spec, nodes, gpus_per_node)
+    where = storage or settings.load().cluster_storage or str(Path.cwd())
+    found = checks.check(address_of(address), where, spec, nodes, gpus_per_node)
     table(found.rows(), ["node", "role", "cpus", "gpus", "accelerator", "memory_gib", "gpu_memory_gib"], as_json)
     if not as_json:
         print("\n".join(found.lines))
 
 
-def on_ray(executor: ExecutorName, address: str | None, nodes: int | None, gpus_per_node: int | None) -> "OnRay | None":
+def on_ray(
+    executor: ExecutorName,
+    address: str | None,
+    storage: str | None,
+    nodes: int | None = None,
+    gpus_per_node: int | None = None,
+) -> "OnRay | None":
     """What does jobs on the cluster; None where they run here.
 
     Raises:
-        InputError: options of a cluster, and no cluster.
+        InputError: options of a cluster, and no cluster; a storage that is no bucket.
     """
     if executor == "local":
-        refuse_without_ray(address=address, nodes=nodes, gpus_per_node=gpus_per_node)
+        refuse_without_ray(address=address, storage=storage, nodes=nodes, gpus_per_node=gpus_per_node)
         return None
+    hand_on_by(storage)
     from loglore.cluster.connection import address_of
     from loglore.cluster.submission import OnRay
 
     return OnRay(address_of(address))
+
+
+def hand_on_by(storage: str | None) -> None:
+    """Have this process, and those that it starts, hand runs to the cluster's machines by a bucket.
+
+    Raises:
+        InputError: it is none.
+    """
+    if storage is None:
+        return
+    if not storage.startswith("s3://"):
+        raise InputError(
+            f"--storage {storage}: expected s3://bucket/prefix; a run folder that all nodes see needs none"
+        )
+    os.environ["LOGLORE_CLUSTER_STORAGE"] = storage
 
 
 @contextlib.contextmanager
@@ -90,7 +124,7 @@ def by_all_nodes(
 
     if settings.load().cluster_storage:
         raise InputError("LOGLORE_CLUSTER_STORAGE is for jobs: data verbs need a folder that all nodes see")
-    perform = on_ray("ray", address, None, None)
+    perform = on_ray("ray", address, None)
     assert perform is not None
     if not storage.is_dir():
         raise InputError(f"--storage {storage}: no such folder")

@@ -46,6 +46,7 @@ def test(
     out: TestOut = None,
     executor: cluster.ExecutorOption = "local",
     address: cluster.Address = None,
+    storage: cluster.Bucket = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model or an endpoint on a dataset (a test job)."""
@@ -69,7 +70,7 @@ def test(
         **_tested(model, endpoint, key_env, concurrency),
     }
     values = {name: value for name, value in given.items() if value is not None}
-    perform = cluster.on_ray(executor, address, None, None) or runner.here
+    perform = cluster.on_ray(executor, address, storage) or runner.here
     if spec is not None:
         if values:
             raise InputError(f"{spec}: give a spec file or options, not both ({', '.join(values)})")

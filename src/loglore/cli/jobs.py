@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loglore.cli.cluster import Address, ExecutorOption, refuse_without_ray
+from loglore.cli.cluster import Address, Bucket, ExecutorOption, on_ray
 from loglore.cli.output import AsJson, say, table
 from loglore.errors import InputError
 
@@ -177,12 +177,12 @@ def worker(
     until_idle: Annotated[bool, typer.Option("--until-idle", help="End when no job can be started.")] = False,
     executor: ExecutorOption = "local",
     address: Address = None,
+    storage: Bucket = None,
 ) -> None:
     """Run queued jobs until Ctrl-C, which lets them save; they go on at the next start."""
     from loglore.jobs.work import work
 
-    if executor == "local":
-        refuse_without_ray(address=address)
+    on_ray(executor, address, storage)
     work(gpus, slots, until_idle, executor=executor, address=address)
 
 

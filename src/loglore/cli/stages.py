@@ -31,6 +31,7 @@ def train(
     out: RunOut = None,
     executor: cluster.ExecutorOption = "local",
     address: cluster.Address = None,
+    storage: cluster.Bucket = None,
     nodes: cluster.Nodes = None,
     gpus_per_node: cluster.GpusPerNode = None,
 ) -> None:
@@ -51,7 +52,7 @@ def train(
         "publish": publish,
     }
     values = {name: value for name, value in given.items() if value is not None}
-    perform = cluster.on_ray(executor, address, nodes, gpus_per_node) or runner.here
+    perform = cluster.on_ray(executor, address, storage, nodes, gpus_per_node) or runner.here
     if processes is not None and gpus_per_node is not None:
         raise InputError("--processes and --gpus-per-node are the same: give one of them")
     shape = {name: count for name, count in (("nodes", nodes), ("processes", gpus_per_node)) if count is not None}

@@ -15,18 +15,26 @@ SpecFile = Annotated[Path, typer.Argument(help="Spec file (YAML).")]
 
 @app.command("nlplog")
 def synth_nlplog(
-    spec: SpecFile, out: OutFolder, executor: cluster.ExecutorOption = "local", address: cluster.Address = None
+    spec: SpecFile,
+    out: OutFolder,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    storage: cluster.Bucket = None,
 ) -> None:
     """Five interpretable questions on every event of your logs, as NLPLog rows."""
-    run_job("nlplog", spec, out, cluster.on_ray(executor, address, None, None))
+    run_job("nlplog", spec, out, cluster.on_ray(executor, address, storage))
 
 
 @app.command("chat")
 def synth_chat(
-    spec: SpecFile, out: OutFolder, executor: cluster.ExecutorOption = "local", address: cluster.Address = None
+    spec: SpecFile,
+    out: OutFolder,
+    executor: cluster.ExecutorOption = "local",
+    address: cluster.Address = None,
+    storage: cluster.Bucket = None,
 ) -> None:
     """Chunks of your logs to root causes, summaries, patterns, comparisons, alerts and conversations."""
-    run_job("synth", spec, out, cluster.on_ray(executor, address, None, None))
+    run_job("synth", spec, out, cluster.on_ray(executor, address, storage))
 
 
 @app.command("preview")

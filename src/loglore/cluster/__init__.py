@@ -8,8 +8,8 @@
 
 `connection` finds the cluster and what it has, `wanted` says what a job wants of it, `order` is what both sides read,
 `places` and `mirrored` are where the run folder is, `pulse` is the sign of life between the sides, `nodes` asks every
-node, `training` is Ray Train (and `network` where its workers listen), `checking`, `packing`, `writing` (the analyst)
-and `asking` (teachers behind endpoints) are Ray Data, `executor` is for the queue's worker, `serving` places engines of
-sessions (`replica` is such a process there), `check` (with `look` there) is `loglore cluster check`, `scale` computes
-what more machines would take.
+node, `training` is Ray Train (`network`: where its workers listen, `parts`: what each hands on of a checkpoint),
+`checking`, `packing`, `writing` (the analyst) and `asking` (teachers behind endpoints) are Ray Data, `executor` is for
+the queue's worker, `serving` places engines of sessions (`replica` is such a process there), `check` (with `look`
+there) is `loglore cluster check`, `scale` computes what more machines would take.
 """

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from loglore import settings
 from loglore.cluster import connection, look, order
 from loglore.cluster.connection import GIB, Node
 from loglore.cluster.wanted import wanted
+from loglore.data.sources import S3
 from loglore.errors import InputError, JobError
 from loglore.jobs import recipes
 from loglore.jobs.recipes import Recipe
@@ -53,12 +53,14 @@ class Checked:
         ]
 
 
-def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpus_per_node: int | None) -> Checked:
+def check(
+    address: str, storage: Path | str, spec: Path | None, nodes: int | None, gpus_per_node: int | None
+) -> Checked:
     """Look at a cluster.
 
     Args:
         address: URL of its job server.
-        storage: a folder that this machine and all nodes should see; LOGLORE_CLUSTER_STORAGE takes its place.
+        storage: a folder, or a place in a bucket, that this machine and all nodes should see.
         spec: recipe or spec file of a training job to fit, or None.
         nodes: of training jobs, in place of what the file says.
         gpus_per_node: the same.
@@ -69,10 +71,11 @@ def check(address: str, storage: Path, spec: Path | None, nodes: int | None, gpu
     """
     client = connection.connect(address)
     found = connection.nodes_of(address)
-    bucket = settings.load().cluster_storage
-    if bucket is None and not storage.is_dir():
-        raise InputError(f"{storage}: no such folder")
-    where = bucket or str(storage)
+    where = str(storage)
+    if not where.startswith(S3):
+        if not Path(where).is_dir():
+            raise InputError(f"{where}: no such folder")
+        where = str(Path(where).absolute())
     answers = _answers(client, address, where)
     for answer in answers.values():
         if answer["fault"]:
@@ -105,9 +108,10 @@ def _answers(client: Any, address: str, where: str) -> dict[str, dict[str, Any]]
             time.sleep(LOOK_S)
         said = client.get_job_logs(job).strip().splitlines()
     last = said[-1] if said else "no answer"
+    if last.startswith(look.FAULT):
+        raise InputError(last.removeprefix(look.FAULT))
     if not last.startswith(look.MARK):
-        fault = f"{last}; is LogLore {order.versions()['LogLore']} installed on the cluster's head?"
-        raise InputError(last if "storage is not shared" in last else fault)
+        raise InputError(f"{last}; is LogLore {order.versions()['LogLore']} installed on the cluster's head?")
     return {answer["id"]: answer for answer in json.loads(last.removeprefix(look.MARK))}
 
 

@@ -78,15 +78,22 @@ def answering(address: str) -> Iterator[None]:
     """Errors of a conversation with the cluster in one line.
 
     Raises:
-        JobError: nothing answers, or not as Ray does. InputError: Ray is not installed here.
+        JobError: nothing answers, or not as Ray does. InputError: Ray is not installed here, or has no token of the
+            cluster's.
     """
     try:
         import requests
+        from ray.exceptions import AuthenticationError
         from ray.util.state.exception import RayStateApiException
     except ImportError as fault:
         raise InputError(f"{fault.name} is not installed here: pip install 'loglore[ray]'") from None
     try:
         yield
+    except AuthenticationError as fault:
+        said = _first_line(fault)
+        raise InputError(
+            f"{address}: {said}; set RAY_AUTH_MODE=token and give the cluster's token as to `ray`"
+        ) from None
     except (ConnectionError, RuntimeError, KeyError, requests.RequestException, RayStateApiException) as fault:
         raise JobError(f"no Ray cluster answers at {address}: {_first_line(fault)}") from None
 

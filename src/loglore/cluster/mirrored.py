@@ -4,6 +4,7 @@
     STORAGE/runs/<id>/files/…           logs, orders, results: whoever works on the run replaces them
     STORAGE/runs/<id>/trees/…           folders that appear whole (checkpoints, models), each version in one of its own
     STORAGE/runs/<id>/marks/….json      of each such folder its version and checksum; written last
+    STORAGE/runs/<id>/parts/…           what of a checkpoint other machines wrote; it lists them (`parts`)
 
 A copy is in the same place of every machine (`scratch`), whose processes share it.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from loglore.cluster.order import FOLDER, Order
-from loglore.cluster.places import AnySpec, Shared
+from loglore.cluster.places import PARTS, AnySpec, Part, Shared
 from loglore.data.sources import S3, s3
 from loglore.errors import InputError, JobError, UnavailableError
 from loglore.runs import files, fingerprint
@@ -115,6 +116,8 @@ class Mirrored(Shared):
         with _reaching(self.text):
             _remove(f"{self._key}/marks/{name}.json")
             _remove(f"{self._key}/trees/{name}")
+            if name.startswith("checkpoints/"):
+                _remove(f"{self._key}/parts/checkpoint-{checkpoints.step_of(Path(name))}")
         self._known.pop(name, None)
 
     def _here(self, pattern: str) -> list[str]:
@@ -132,8 +135,12 @@ class Mirrored(Shared):
         place, state = self.folder / name, _state(self.folder / name)
         if self._known.get(name) == state:
             return
-        mark = {"version": state, "sha256": fingerprint.of_path(place), "names": _names(place)}
+        names = [one for one in _names(place) if one not in _parts(place)]
+        mark = {"version": state, "sha256": _content(place, names), "names": names}
         with _reaching(self.text):
+            if self._mark(name).get("sha256") == mark["sha256"]:  # another process has sent it
+                self._known[name] = state
+                return
             for one in mark["names"]:
                 _upload(place / one, f"{self._key}/trees/{name}/{state}/{one}")
             s3().pipe_file(f"{self._key}/marks/{name}.json", json.dumps(mark).encode())
@@ -141,6 +148,20 @@ class Mirrored(Shared):
                 if not old.endswith(f"/{state}"):
                     _remove(old)
         self._known[name] = state
+
+    def _mark(self, name: str) -> dict[str, Any]:
+        with contextlib.suppress(FileNotFoundError):
+            return dict(json.loads(s3().cat_file(f"{self._key}/marks/{name}.json")))
+        return {}
+
+    def send_parts(self, folder: Path) -> dict[str, Part]:
+        """As `Shared.send_parts`."""
+        below, found = f"parts/{folder.name}/{secrets.token_hex(8)}", {}
+        for name in _names(folder):
+            with _reaching(self.text):
+                _upload(folder / name, f"{self._key}/{below}/{name}")
+            found[name] = (f"{below}/{name}", fingerprint.of_file(folder / name))
+        return found
 
     def fetch_run(self, trees: str = "") -> None:
         """As `Shared.fetch_run`."""
@@ -178,14 +199,17 @@ class Mirrored(Shared):
 
     def _fetch_tree(self, name: str) -> None:
         with _reaching(self.text):
-            mark = json.loads(s3().cat_file(f"{self._key}/marks/{name}.json"))
+            mark = self._mark(name)
         place = self.folder / name
-        if not place.is_dir() or fingerprint.of_path(place) != mark["sha256"]:
-            with files.replacing_folder(place) as partial:
+        if not mark:  # a newer one has taken its place meanwhile
+            return
+        if not _whole(place, mark):
+            with files.replacing_folder(place) as partial, _reaching(self.text):
                 for one in mark["names"]:
-                    with _reaching(self.text):
-                        _download(f"{self._key}/trees/{name}/{mark['version']}/{one}", partial / one)
-                if fingerprint.of_path(partial) != mark["sha256"]:
+                    _download(f"{self._key}/trees/{name}/{mark['version']}/{one}", partial / one)
+                for one, (key, _) in _parts(partial).items():
+                    _download(f"{self._key}/{key}", partial / one)
+                if not _whole(partial, mark):
                     raise _DamagedError(f"{self.text}: {name} is damaged: its content is not what was written")
         self._known[name] = _state(place)
 
@@ -294,6 +318,26 @@ def _names(folder: Path) -> list[str]:
     """Files below a folder, as `fingerprint.of_path` counts them."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+
+
+def _content(folder: Path, names: Sequence[str]) -> str:
+    """SHA-256 of files of a folder, as `fingerprint.of_path` of one with no others."""
+    return fingerprint.of_value([[name, fingerprint.of_file(folder / name)] for name in names])
+
+
+def _parts(folder: Path) -> dict[str, Part]:
+    """What of a checkpoint other machines have handed on."""
+    return dict(files.read_json(folder / PARTS)) if (folder / PARTS).is_file() else {}
+
+
+def _whole(folder: Path, mark: dict[str, Any]) -> bool:
+    """Whether a folder holds what its mark says, and every part."""
+    names = mark["names"]
+    if not all((folder / name).is_file() for name in names) or _content(folder, names) != mark["sha256"]:
+        return False
+    parts = _parts(folder)
+    whole = set(_names(folder)) == {*names, *parts}
+    return whole and all(fingerprint.of_file(folder / name) == sha for name, (_, sha) in parts.items())
 
 
 def _state(path: Path) -> str:

@@ -2,9 +2,11 @@
 
 import contextlib
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from loglore.data.sources import S3, s3, s3_errors
 from loglore.errors import InputError, JobError
 
 ANSWER_S = 120.0  # a node that is busy answers late
+CONNECT_S = 3.0  # to a node that is there
 PROBE = ".loglore-probe"
 ALL_SEE = "this machine and all nodes see"
 
@@ -56,7 +59,9 @@ def check(where: str, inputs: Sequence[Path], gpus: bool) -> list[str]:
 
 
 def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer]:
-    """Ask every node of this process's cluster that has some of a resource, or (None) all. Ray is joined already.
+    """Ask every node of this process's cluster that takes connections and has some of a resource (None: any).
+
+    Ray is joined already.
 
     Raises:
         JobError: one of them does not answer.
@@ -70,8 +75,7 @@ def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer
     with _there(probe) as (system, key):
         system.pipe_file(key, nonce.encode())
     question = ray.remote(num_cpus=0, max_retries=0)(_question())
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    usable = [node for node in alive if resource is None or node["Resources"].get(resource)]
+    usable = [node for node in answering()[0] if resource is None or node["Resources"].get(resource)]
     asked = [
         question.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
             probe, [str(path) for path in inputs]
@@ -96,6 +100,28 @@ def ask(where: str, inputs: Sequence[Path], resource: str | None) -> list[Answer
         )
         for node, name, answer in zip(usable, names, said, strict=True)
     ]
+
+
+def answering() -> tuple[list[dict[str, Any]], list[str]]:
+    """Nodes of this process's cluster that take connections, as `ray.nodes` has them; ids of alive ones that do not.
+
+    Ray counts a lost node as alive for some 30 seconds, and waits for workers there.
+    """
+    import ray
+
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    with ThreadPoolExecutor(max(len(alive), 1)) as pool:
+        taken = list(pool.map(_takes_connections, alive))
+    there = [node for node, takes in zip(alive, taken, strict=True) if takes]
+    return there, [node["NodeID"] for node in alive if node not in there]
+
+
+def _takes_connections(node: dict[str, Any]) -> bool:
+    try:
+        socket.create_connection((node["NodeManagerAddress"], node["NodeManagerPort"]), CONNECT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

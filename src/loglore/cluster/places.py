@@ -22,6 +22,8 @@ from loglore.train import checkpoints
 AnySpec = TypeVar("AnySpec", bound=Spec)
 SEND_EVERY_S = 2.0
 RUN_ID = "run-id"
+PARTS = "parts.json"  # in a checkpoint: what of it machines that share no disk have handed on themselves, by name
+Part = tuple[str, str]  # its place below the run, its SHA-256
 
 
 class Shared:
@@ -51,6 +53,10 @@ class Shared:
 
     def fetch_trees(self, trees: str) -> None:
         """Only whole folders; checkpoints that the others do not have are removed."""
+
+    def send_parts(self, folder: Path) -> dict[str, Part]:
+        """Hand on this machine's files of a checkpoint that is being written; returns where they are."""
+        return {}
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints that a new start would find."""

@@ -5,12 +5,15 @@
     pulse         a number that changes while somebody wants it; without one for `LEASE_S` the engine ends
     engine.log    what the engine says
 
+The folder is removed by who wanted the engine, or by the engine when nobody does any more.
+
 It binds the address by which the cluster's head is reached from here, and asks for the key of its session.
 """
 
 import contextlib
 import os
 import platform
+import shutil
 import signal
 import socket
 import sys
@@ -36,6 +39,7 @@ def main(folder: Path, expected: str) -> int:
     try:
         order.compare(dict(part.split("=", 1) for part in expected.split(",")), order.versions(), "the serving side")
         _serve(folder, _wish(folder))
+        shutil.rmtree(folder, ignore_errors=True)
     except InputError as fault:
         print(f"loglore: {fault}", file=sys.stderr, flush=True)
         return BAD_INPUT

@@ -4,7 +4,8 @@
         └───────────── requests, with the key of the engine ───────────────────────────────^
 
 To the gateway it is an engine as one here: it has a URL, and it ends. One that dies (or its node) is started again
-by its session, on whatever node Ray finds then. It ends when its session does, and when no pulse comes any more.
+by its session, on whatever node Ray finds then. It ends when its session does, and when no pulse comes any more. What
+a killed gateway has left is removed at the next start.
 """
 
 import contextlib
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 BEAT_S = 1.0
 START_TIMEOUT_S = 300.0
+FOLDER = ".loglore-replica-"  # and a random end: what is handed to a replica, on the storage
 GONE_S = 5.0  # an engine that answers nothing for so long is taken for dead: Ray notices a lost node later
 SILENT_S = 30.0  # so is one of whose cluster nothing is heard
 END_S = 20.0
@@ -92,7 +94,8 @@ def running(
     client = connection.connect(place.address)
     cpus = cpus_of(connection.nodes_of(place.address), replicas)
     key = secrets.token_urlsafe(32)
-    folder = Path(tempfile.mkdtemp(prefix=".loglore-replica-", dir=place.storage))
+    threading.Thread(target=remove_abandoned, args=(place.storage,), name="abandoned", daemon=True).start()
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=place.storage))
     wish = {
         "gguf": str(gguf.absolute()), "model_id": model_id, "context": context, "parallel": parallel, "key": key,
         "adapters": {name: str(path.absolute()) for name, path in adapters.items()}, "threads": cpus,
@@ -111,6 +114,25 @@ def running(
         with contextlib.suppress(OSError):
             shutil.copyfile(folder / replica.LOG, log)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(storage: Path, lease_s: float = 2 * replica.LEASE_S) -> None:
+    """Remove folders of replicas whose gateways are gone; returns after `lease_s`.
+
+    No clock decides, for a gateway may be on another machine: what counts is that no pulse comes while we look.
+    """
+    before = {folder: _pulse(folder) for folder in storage.glob(f"{FOLDER}*")}
+    time.sleep(lease_s)
+    for folder, pulse in before.items():
+        if _pulse(folder) == pulse:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _pulse(folder: Path) -> str:
+    """Empty before the first."""
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / replica.PULSE).read_text()
+    return ""
 
 
 def cpus_of(nodes: list[Node], replicas: int) -> int:

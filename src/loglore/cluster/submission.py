@@ -70,7 +70,7 @@ class OnRay:
         want = wanted(kind, spec, self.gpus, connection.nodes_of(self.address))
         place = places.of_run(context.path, settings.load().cluster_storage)
         if not place.everywhere and want.workers > 1:
-            _refuse_shards(spec)
+            _refuse_deepspeed(spec)
         end_earlier(self.address, context.path)
         if not place.everywhere:
             with _own_events(context):
@@ -102,12 +102,11 @@ class OnRay:
         return Order(kind, values, workers, want.gpus, want.cpus, self.lease_s, order.home(), name, inputs)
 
 
-def _refuse_shards(spec: Any) -> None:
+def _refuse_deepspeed(spec: Any) -> None:
     backend = hyperparameters.load(spec.hyperparameters).distributed_backend
-    if backend != "ddp":
+    if backend == "deepspeed":
         raise InputError(
-            f"`distributed_backend`: with {backend} every machine writes a part of a checkpoint: it needs a run folder "
-            "that all of them see; with LOGLORE_CLUSTER_STORAGE use ddp"
+            "`distributed_backend`: deepspeed needs a run folder that all machines see; with a bucket use ddp or fsdp"
         )
 
 

@@ -4,22 +4,23 @@
                   ^                             │ one is lost (its node, its process)
                   └── again, from the last checkpoint in the run folder, with those that are left where that is possible
 
-Under `ddp` every process holds all state, so that fewer can go on: the plan of steps is made for the number asked for,
-and those who are left take more rows each. Shards (`fsdp`, `deepspeed`) belong to a number of processes: the run waits
-until there are as many again. Checkpoints, metrics and events are those of a run on one machine.
+Under `ddp` and `fsdp` fewer can go on: the plan of steps is made for the number asked for, and those who are left take
+more rows each (and, under `fsdp`, more of the weights, where their memory holds them). Parts of `deepspeed` belong to a
+number of processes, and so do the steps of preferences: the run waits until there are as many again. Checkpoints,
+metrics and events are those of a run on one machine.
 """
 
 import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loglore.cluster import network, nodes, order, packing, places, pulse
+from loglore.cluster import network, nodes, order, packing, parts, places, pulse
 from loglore.cluster.order import Order
 from loglore.cluster.places import Shared
-from loglore.errors import JobError
+from loglore.errors import InputError, JobError
 from loglore.jobs import process
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
@@ -68,18 +69,27 @@ def _until_done(spec: TrainSpec, context: RunFolder, asked: Order, place: Shared
     losses: list[dict[str, Any]] = []
     row, last = 0, -1
     before = len(_starts(context))
-    count = asked.workers
+    count, fewest = asked.workers, _fewest(spec, asked.workers)
+    silent: list[str] = []
     while True:
         workers = launch.cleared(context.path)
         place.remove(launch.FOLDER)
         place.send_run()
-        fault = _start(place, asked, count)
+        fault = _start(place, asked, count, silent)
         place.fetch_run()
-        found = launch.outcome(workers)
+        try:
+            found = launch.outcome(workers)
+        except InputError as refused:
+            if count == asked.workers:
+                raise
+            # As many as were asked for took it: these are too few for their memory.
+            context.event("too few workers", workers=count, reason=str(refused))
+            found, fault, fewest = None, WAITING, asked.workers
         if found is not None:
             started = _starts(context)[before:]
             return {**found, "cluster": {"starts": started, "losses": losses}}
-        count = _left(spec, asked)
+        room, silent = _left(asked)
+        count = max(min(room, asked.workers), fewest)
         step = max(place.steps(), default=0)
         if process.ASKED.is_set():
             raise stopping.StoppedError(f"stopped without all workers; the same command goes on from step {step}")
@@ -92,23 +102,27 @@ def _until_done(spec: TrainSpec, context: RunFolder, asked: Order, place: Shared
             raise JobError(f"workers were lost {row} times without a step between: {fault}")
 
 
-def _left(spec: TrainSpec, asked: Order) -> int:
-    """How many workers go on after a loss: those that the nodes that are left have room for, where fewer can.
+def _fewest(spec: TrainSpec, workers: int) -> int:
+    """How many workers can do the work of so many."""
+    backend = hyperparameters.load(spec.hyperparameters).distributed_backend
+    if spec.stage == "dpo" or backend == "deepspeed":
+        return workers
+    return min(workers, 2) if backend == "fsdp" else 1
+
+
+def _left(asked: Order) -> tuple[int, list[str]]:
+    """For how many workers the nodes that are left have room, and ids of lost ones that Ray does not know of yet.
 
     Ray Train's own elastic range asked for workers on the lost node for minutes (Ray 2.60, nodes killed).
     """
-    import ray
-
-    if spec.stage == "dpo" or hyperparameters.load(spec.hyperparameters).distributed_backend != "ddp":
-        return asked.workers
-    rooms = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    there, silent = nodes.answering()
     each = {"CPU": asked.cpus, **({"GPU": asked.gpus} if asked.gpus else {})}
-    room = sum(int(min(has.get(name, 0) // needed for name, needed in each.items())) for has in rooms)
-    return max(min(room, asked.workers), 1)
+    rooms = [node["Resources"] for node in there]
+    return sum(int(min(has.get(name, 0) // needed for name, needed in each.items())) for has in rooms), silent
 
 
-def _start(place: Shared, asked: Order, count: int) -> str:
-    """One start of `count` workers; returns why it ended, empty when all came to their end."""
+def _start(place: Shared, asked: Order, count: int, silent: Sequence[str]) -> str:
+    """One start of `count` workers, on none of the nodes `silent`; why it ended, empty when all came to their end."""
     from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -119,6 +133,7 @@ def _start(place: Shared, asked: Order, count: int) -> str:
             num_workers=count,
             use_gpu=asked.gpus > 0,
             resources_per_worker={"CPU": asked.cpus, **({"GPU": asked.gpus} if asked.gpus else {})},
+            label_selector={"ray.io/node-id": f"!in({', '.join(silent)})"} if silent else None,
         ),
         torch_config=network.torch_config("nccl" if asked.gpus else "gloo"),
         run_config=RunConfig(
@@ -153,7 +168,7 @@ def _work(config: dict[str, Any]) -> None:
         done = _lead(spec, place, world.get_world_size())
     else:
         place.fetch_trees("checkpoints/")
-        done = launch.take_part(spec, place.folder, rank)
+        done = launch.take_part(spec, parts.Following(place), rank)
         place.send(f"{launch.FOLDER}/error-{rank}.json")
     if not done:
         # The others must not wait for this one.
@@ -165,10 +180,10 @@ def _work(config: dict[str, Any]) -> None:
 
 def _lead(spec: TrainSpec, place: Shared, size: int) -> bool:
     place.fetch_run(".")
-    context = RunFolder(place.folder, files.read_json(place.folder / "spec.json"))
+    context = parts.Leading(place)
     context.event(STARTED, workers=size)
     with places.handing_on(place.send_run), sampled(context):
-        return launch.take_part(spec, place.folder, 0)
+        return launch.take_part(spec, context, 0)
 
 
 @contextlib.contextmanager

@@ -56,6 +56,9 @@ class RunFolder:
             yield tick
         self.event("finished", what=label, seconds=round(time.monotonic() - start, 3))
 
+    def bring_together(self, folder: Path) -> None:
+        """Called by all processes that have written parts of `folder`: they are together already, where all see it."""
+
     def finish(self, report: Mapping[str, Any]) -> None:
         """Write `report.json`, which marks the job as done."""
         files.write_json(self.path / "report.json", report)

@@ -10,7 +10,6 @@ times the number of processes is what one process would have. Imports torch and 
 """
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ import torch.distributed as dist
 from transformers import TrainingArguments
 
 from loglore.data.packing import PackedRow
-from loglore.train import checkpoints, deepspeed
+from loglore.train import deepspeed
 from loglore.train.loss import summed_loss_of_rows
 from loglore.train.sharded_loop import ShardedLoop
 from loglore.train.trainer import PackedTrainer, _filler
@@ -91,10 +90,3 @@ class DistributedTrainer(ShardedLoop, PackedTrainer):
         state = super().gathered()
         # Shards with masters are fp32 with bf16's values.
         return {name: value.bfloat16() for name, value in state.items()} if state and self.masters else state
-
-    def publish_checkpoint(self, folder: Path, step: int) -> None:
-        """When every process has written its part."""
-        self.world.wait()
-        if self.world.leads:
-            checkpoints.publish(folder, step, checkpoints.KEPT)
-        self.world.wait()

@@ -155,14 +155,17 @@ def worker(spec_path: Path, run_folder: Path) -> None:
     import torch
 
     from loglore.train.job import TrainSpec
+    from loglore.train.world import Follower
 
     rank = int(os.environ["RANK"])
     folder = run_folder / FOLDER
     folder.mkdir(exist_ok=True)
     (folder / f"worker-{rank}.pid").write_text(str(os.getpid()))
     spec = TrainSpec.parse(json.loads(spec_path.read_text("utf-8")), str(spec_path))
+    own = run_folder / "spec.json"
+    values = files.read_json(own) if rank == 0 and own.exists() else {}
     try:
-        done = take_part(spec, run_folder, rank)
+        done = take_part(spec, RunFolder(run_folder, values) if rank == 0 else Follower(run_folder), rank)
         if done:
             torch.distributed.destroy_process_group()
     finally:
@@ -176,7 +179,7 @@ def worker(spec_path: Path, run_folder: Path) -> None:
         os._exit(0)
 
 
-def take_part(spec: "TrainSpec", run_folder: Path, rank: int) -> bool:
+def take_part(spec: "TrainSpec", context: RunFolder, rank: int) -> bool:
     """Be the process `rank` of the run, and leave what came of it in its folder (`outcome`); False for an error.
 
     The environment is torchrun's (`RANK`, `WORLD_SIZE` …), whoever started this process.
@@ -184,12 +187,10 @@ def take_part(spec: "TrainSpec", run_folder: Path, rank: int) -> bool:
     import torch
 
     from loglore.train.job import run
-    from loglore.train.world import Follower, join
+    from loglore.train.world import join
 
     TAKING_PART.set()
-    folder = run_folder / FOLDER
-    own = run_folder / "spec.json"
-    context = RunFolder(run_folder, files.read_json(own) if own.exists() else {}) if rank == 0 else Follower(run_folder)
+    folder = context.path / FOLDER
     try:
         join(torch.cuda.is_available())
         result = run(spec, context)

@@ -32,7 +32,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.train import checkpoints, deepspeed, stopping, throughput
+from loglore.train import deepspeed, stopping, throughput
 from loglore.train.base import lora_config
 from loglore.train.hyperparameters import WITH_REFERENCE, Hyperparameters
 from loglore.train.pairs import Pair, columns
@@ -86,10 +86,7 @@ class _Recorded(ShardedLoop):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
         step = self.state.global_step
-        self.world.wait()
-        if self.world.leads:
-            checkpoints.publish(self.context.path / "checkpoints" / f"checkpoint-{step}", step, checkpoints.KEPT)
-        self.world.wait()
+        self.publish_checkpoint(self.context.path / "checkpoints" / f"checkpoint-{step}", step)
         self.context.event("checkpoint", step=step)
 
 

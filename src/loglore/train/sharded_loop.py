@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from loglore.runs.files import replacing_folder
-from loglore.train import sharding
+from loglore.train import checkpoints, sharding
 from loglore.train.world import World
 
 
@@ -85,6 +85,14 @@ class ShardedLoop:
         if not self.sharded and not self.is_deepspeed_enabled:
             super().save_model(output_dir, _internal_call)  # type: ignore[misc]
         Path(str(output_dir)).mkdir(parents=True, exist_ok=True)
+
+    def publish_checkpoint(self, folder: Path, step: int) -> None:
+        """When every process has written its part, and the leading one knows of all."""
+        self.world.wait()
+        self.context.bring_together(folder)
+        if self.world.leads:
+            checkpoints.publish(folder, step, checkpoints.KEPT)
+        self.world.wait()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.sharded:

@@ -4,10 +4,12 @@ Applied by ourselves, one group a decoder layer and one for the rest: the Traine
 without a word. With bf16 each layer is gathered in bf16, and gradients are summed in fp32. What is trained is fp32 in
 its shard, rounded by chance to values of bf16 by the optimizer (`master`), whose masters are shards as well: gathering
 rounds nothing, and the model that computes is the one that a single process would have. What is frozen stays bf16. A
-checkpoint is one file a process with its shards and their optimizer state, read `weights_only`; so a run goes on with
-as many processes as it had.
+checkpoint is one file a process with its shards and their optimizer state, read `weights_only`; with another number of
+processes each takes its rows of a weight out of the files of those that had them.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from loglore.errors import InputError, JobError
-from loglore.train.shards import local
+from loglore.train.shards import local, rows_before
 from loglore.train.world import World
 
 if TYPE_CHECKING:
@@ -94,36 +96,69 @@ def save_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder
 
 
 def load_shards(model: torch.nn.Module, optimizer: torch.optim.Optimizer, folder: Path, world: World) -> None:
-    """Take over what `save_shards` wrote.
+    """Take over what `save_shards` wrote, in this or another number of processes.
 
     Raises:
-        InputError: the checkpoint is of another number of processes.
+        InputError: parts are missing.
     """
-    path = shard_file(folder, world)
-    if not path.is_file():
-        have = sorted(file.name for file in folder.glob("shard-*.pt"))
-        raise InputError(
-            f"{folder}: no {path.name}; it holds {', '.join(have[:2]) or 'no shards'}: a sharded run goes on with as "
-            "many processes as it had"
-        )
-    saved = torch.load(path, weights_only=True)
+    paths = _parts(folder, world)
+    # Mapped where there are several: only the rows that are needed here are read, and copied.
+    saved = [torch.load(path, weights_only=True, mmap=len(paths) > 1) for path in paths]
     weights = dict(model.named_parameters())
     with torch.no_grad():
-        for name, value in saved["weights"].items():
-            local(weights[name]).copy_(value)
+        for name in saved[0]["weights"]:
+            local(weights[name]).copy_(_own([each["weights"][name] for each in saved], weights[name]))
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]
-    state = {key: _as_weight(parts, trained[key]) for key, parts in saved["state"].items()}
-    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"], **saved["others"]})
+    state = {key: _as_weight([each["state"][key] for each in saved], trained[key]) for key in saved[0]["state"]}
+    others = dict(saved[0]["others"])
+    if "masters" in others:
+        columns = zip(*(each["others"]["masters"] for each in saved), strict=True)
+        others["masters"] = [_own(parts, weight) for parts, weight in zip(columns, trained, strict=True)]
+    optimizer.load_state_dict({"state": state, "param_groups": saved[0]["groups"], **others})
 
 
-def _as_weight(parts: dict[str, Any], weight: torch.Tensor) -> dict[str, Any]:
+def _parts(folder: Path, world: World) -> list[Path]:
+    """This process's file where there were as many; else those of all, in order."""
+    own = shard_file(folder, world)
+    if own.is_file():
+        return [own]
+    there = sorted(folder.glob("shard-*.pt"))
+    sizes = [int(match[1]) for path in there if (match := re.search(r"-of-(\d+)\.pt$", path.name))]
+    found = [shard_file(folder, World(rank, sizes[0])) for rank in range(sizes[0])] if sizes else []
+    missing = [path.name for path in found if not path.is_file()] or ([] if found else [own.name])
+    if missing:
+        raise InputError(f"{folder}: no {missing[0]}; it holds {', '.join(path.name for path in there) or 'no shards'}")
+    return found
+
+
+def _own(parts: Sequence[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    """This process's rows of what lies in `parts` as `weight` does."""
+    if len(parts) == 1:
+        return parts[0]
+    first = rows_before(weight)
+    return rows_of(parts, first, first + len(local(weight)))
+
+
+def rows_of(parts: Sequence[torch.Tensor], first: int, end: int) -> torch.Tensor:
+    """Rows `first` to `end` (exclusive) of tensors that stand one below the other: of [0 1 2] [3 4], 2 to 4: [2 3]."""
+    found, start = [], 0
+    for part in parts:
+        found.append(part[max(first - start, 0) : max(end - start, 0)])
+        start += len(part)
+    return torch.cat(found)
+
+
+def _as_weight(parts: Sequence[dict[str, Any]], weight: torch.Tensor) -> dict[str, Any]:
     """Optimizer state as shards of `weight`'s layout; scalars such as AdamW's step stay as they are."""
+    return {name: _as_shard([part[name] for part in parts], weight) for name in parts[0]}
+
+
+def _as_shard(parts: Sequence[Any], weight: torch.Tensor) -> Any:
+    if not isinstance(parts[0], torch.Tensor):
+        return parts[0]
+    if not parts[0].dim():
+        return parts[0].clone()
+    own = _own(parts, weight)
     if not isinstance(weight, DTensor):
-        return parts
-    mesh, placements = weight.device_mesh, weight.placements
-    return {
-        name: DTensor.from_local(value, mesh, placements, shape=weight.shape, stride=weight.stride())
-        if isinstance(value, torch.Tensor) and value.dim()
-        else value
-        for name, value in parts.items()
-    }
+        return own
+    return DTensor.from_local(own, weight.device_mesh, weight.placements, shape=weight.shape, stride=weight.stride())

@@ -11,13 +11,18 @@ def local(value: Any) -> Any:
     return value.to_local() if isinstance(value, DTensor) else value
 
 
-def elements_before(weight: torch.Tensor) -> int:
-    """How many elements of a weight stand before this process's part; FSDP2 divides the rows in equal parts, in order.
+def rows_before(weight: torch.Tensor) -> int:
+    """How many rows of a weight stand before this process's part; FSDP2 divides them in equal parts, in order.
 
-    Of 5 rows of 3, two processes hold 3 and 2: the second one's part begins after 9 elements.
+    Of 5 rows, two processes hold 3 and 2: the second one's part begins after 3.
     """
     if not isinstance(weight, DTensor):
         return 0
-    rows, mesh = weight.shape[0], weight.device_mesh
-    part = -(-rows // mesh.size())
-    return min(mesh.get_local_rank() * part, rows) * (weight.numel() // rows)
+    part = -(-weight.shape[0] // weight.device_mesh.size())
+    return min(weight.device_mesh.get_local_rank() * part, weight.shape[0])
+
+
+def elements_before(weight: torch.Tensor) -> int:
+    """How many elements of a weight stand before this process's part: of 5 rows of 3, the second of two begins at 9."""
+    rows = rows_before(weight)
+    return rows * (weight.numel() // weight.shape[0]) if rows else 0

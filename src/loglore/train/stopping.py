@@ -34,11 +34,10 @@ def ask() -> None:
 def listening() -> Iterator[None]:
     """Take SIGTERM as a wish to save and end; outside the main thread (a notebook's worker) it is left as it is."""
     _ASKED.clear()
-    try:
-        before = signal.signal(signal.SIGTERM, lambda *_: _ASKED.set())
-    except ValueError:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before = signal.signal(signal.SIGTERM, lambda *_: _ASKED.set())
     try:
         yield
     finally:
