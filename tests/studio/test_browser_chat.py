@@ -196,7 +196,7 @@ def test_an_answer_in_the_playground_is_stopped_and_what_came_is_kept(tab: "Page
     with scripted_engine() as engine:
         engine.words = ["disk ", "7 ", "full"]
         engine.hold.clear()  # after each word
-        plan = Plan(("org/base",), "llama.cpp", lambda: standing_in(engine.url))
+        plan = Plan(("org/base",), "llama.cpp", lambda: standing_in(engine.url), replicas=2)
         with (
             gateway([plan], tmp_path, studio=Studio(tmp_path, tmp_path)) as running,
             pages_of(running.url, tmp_path) as url,
@@ -211,6 +211,7 @@ def test_an_answer_in_the_playground_is_stopped_and_what_came_is_kept(tab: "Page
             tab.get_by_text("Stopped. What came is kept.").wait_for()
             assert engine.hung_up.acquire(timeout=20)  # the engine stops, too
             assert tab.locator(".ll-answer").inner_text().strip() == "disk"
+            assert serious_in_both(tab, "a session with replicas") == []
             engine.hold.set()
             tab.get_by_role("button", name="Send").click()
             tab.locator(".ll-answer", has_text="disk 7 full").wait_for()

@@ -144,17 +144,13 @@ def run(
             tally = None
             written = {name: by_analyst(shop, plan[name], tick) for name in SPLITS}
         else:
-            tally, written = _by_endpoints(
-                writers.ByEndpoints(shop, asking.call_of(spec, context.path)), plan, ask, tick
-            )
+            tally, written = _by_endpoints(shop, asking.call_of(spec, context.path), plan, ask, tick)
         counts = _write(spec, shop, written, context.path)
     failures = [row for row in shop.removed if row["status"] in ("failed", "unasked")]
     gone = [row for row in shop.removed if row["status"] not in ("failed", "unasked")]
     files.write_jsonl(context.path / REMOVED, gone)
-    names = NAMES[spec.files]
-    outputs = {"chunks": "chunks.jsonl", **{name: names[name] for name in SPLITS}, "removed": REMOVED}
-    if spec.mini_rows:
-        outputs["mini"] = names["mini"]
+    names = [*SPLITS, *(["mini"] if spec.mini_rows else [])]
+    outputs = {"chunks": "chunks.jsonl", "removed": REMOVED, **{name: NAMES[spec.files][name] for name in names}}
     result = {
         "outputs": outputs,
         "chunks": {name: len(splits[name]) for name in SPLITS},
@@ -268,10 +264,11 @@ def choose(
 
 
 def _by_endpoints(
-    writer: writers.ByEndpoints, plan: Mapping[str, Sequence[rows.Asked]], ask: asking.AskAll, tick: Tick
+    shop: writers.Workshop, call: asking.Call, plan: Mapping[str, Sequence[rows.Asked]], ask: asking.AskAll, tick: Tick
 ) -> tuple[Tally, dict[str, Iterator[rows.Row]]]:
     """The tally, and the rows of each split."""
-    tally, outcomes = ask(writer.questions([one for name in SPLITS for one in plan[name]]), writer.call, tick)
+    writer = writers.ByEndpoints(shop, call)
+    tally, outcomes = ask(writer.questions([one for name in SPLITS for one in plan[name]]), call, tick)
     written, start = {}, 0
     for name in SPLITS:
         end = start + len(plan[name])
