@@ -14,12 +14,13 @@ from typing import Any
 
 import uvicorn
 
-from loglore.api.app import Parts, create_app
+from loglore.api.app import Parts, Studio, create_app
 from loglore.api.bounds import PatientOnce
 from loglore.api.house import House
 from loglore.api.keyring import Keyring
 from loglore.api.listening import bind
 from loglore.api.serving import GatewayServer
+from loglore.cluster.serving import Place
 from loglore.serve.engine import Session
 from loglore.serve.supervised import Plan
 from loglore.store.database import Database, open_database
@@ -169,8 +170,11 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway(plans: Sequence[Plan], folder: Path, required: bool = False, days: float = 30.0) -> Iterator[Gateway]:
-    """The gateway's application with sessions, served as `loglore serve` does, in a thread."""
+def gateway(
+    plans: Sequence[Plan], folder: Path, required: bool = False, days: float = 30.0,
+    studio: Studio | None = None, place: Place | None = None,
+) -> Iterator[Gateway]:  # fmt: skip
+    """The gateway's application with sessions in a thread, as of `loglore serve`, or with `studio` as of that."""
     database = open_database(f"sqlite:///{folder / 'loglore.db'}")
     bound = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -181,7 +185,7 @@ def gateway(plans: Sequence[Plan], folder: Path, required: bool = False, days: f
     async def serve() -> None:
         house = House(database, f"{url}/v1", required)
         keyring = Keyring(database, required)
-        app = create_app(Parts(house, database, keyring, days))
+        app = create_app(Parts(house, database, keyring, days, place=place), studio)
         for plan in plans:
             await house.start(plan)
         made.append(Gateway(url, database, house, keyring, asyncio.get_running_loop()))

@@ -167,6 +167,8 @@ def test_jobs_of_other_kinds_are_queued_listed_stopped_and_forgotten(served: Ser
     assert after["depends_on"] == [made["id"]]
     listed = call(served, "GET", "/jobs?kind=prepare&kind=synth&state=queued&limit=2")["data"]
     assert [each["id"] for each in listed] == [after["id"], made["id"]]
+    assert [each["id"] for each in call(served, "GET", "/jobs?name=ORPU")["data"]] == [after["id"]]
+    assert call(served, "GET", "/jobs?name=ORPU&kind=synth")["data"] == []
     assert call(served, "POST", f"/jobs/{made['id']}/pause")["state"] == "paused"
     assert call(served, "POST", f"/jobs/{made['id']}/cancel")["state"] == "cancelled"
     assert call(served, "GET", f"/jobs/{after['id']}")["state"] == "cancelled"

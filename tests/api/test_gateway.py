@@ -345,6 +345,7 @@ def test_a_session_has_its_replicas_and_ends_with_them(engine: ScriptedEngine, t
         names = [row["id"] for row in rows]
         assert len(names) == 3 and [row["replicas"] for row in rows] == [names] * 3
         assert {row["node"] for row in rows} == {None}
+        assert httpx2.get(root).json()["executors"] == ["local"]
         # One that is being started again takes nothing while others can.
         running.house.all[0].state = "restarting"
         for number in range(4):

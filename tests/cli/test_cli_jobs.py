@@ -33,6 +33,7 @@ def test_a_job_from_its_queue_to_its_end(tmp_path: Path) -> None:
     assert made["state"] == "queued" and made["spec"]["rows"] == str(tmp_path / "rows.jsonl")
     assert job in loglore("jobs", "list") and job in loglore("jobs", "list", "--state", "queued")
     assert job not in loglore("jobs", "list", "--kind", "train")
+    assert job in loglore("jobs", "list", "--name", "A") and job not in loglore("jobs", "list", "--name", "b")
     assert json.loads(loglore("jobs", "pause", job, "--json"))[0]["state"] == "paused"
     assert json.loads(loglore("jobs", "resume", job, "--json"))[0]["state"] == "queued"
     assert "1 at once" in loglore("worker", "--until-idle")

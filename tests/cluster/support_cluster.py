@@ -104,6 +104,12 @@ def small_cluster(hidden: Path | None = None, nodes: int = 2) -> Iterator[SmallC
         os.environ.update(before)
 
 
+def drivers(run_folder: Path) -> list[psutil.Process]:
+    """Processes of the cluster that work in a run folder."""
+    mine = ["-m", "loglore.cluster.driver", str(run_folder)]
+    return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:4] == mine]
+
+
 def free_port() -> int:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))

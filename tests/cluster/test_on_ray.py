@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from support_cluster import SmallCluster, free_port, small_cluster
+from support_cluster import SmallCluster, drivers, free_port, small_cluster
 from support_gate import Gate
 from support_steps import alone, at_a_checkpoint, same, spec
 from support_steps import events as events_of
@@ -266,12 +265,6 @@ def said(process: "subprocess.Popen[bytes]") -> str:
     """The last line that a process wrote to standard error before it ended."""
     _, text = process.communicate(timeout=120)
     return (text.decode().strip().splitlines() or [""])[-1]
-
-
-def drivers(run_folder: Path) -> list[psutil.Process]:
-    """Processes of the cluster that work in a run folder."""
-    mine = ["-m", "loglore.cluster.driver", str(run_folder)]
-    return [each for each in psutil.process_iter(["cmdline"]) if (each.info["cmdline"] or [])[1:4] == mine]
 
 
 def test_storage_or_a_model_that_a_node_does_not_see_is_refused_before_the_start(

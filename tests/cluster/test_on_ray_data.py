@@ -10,12 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import support_teacher as teachers
-from support_cluster import SmallCluster, small_cluster
+from support_batches import batch_server
+from support_cluster import SmallCluster, drivers, small_cluster
 from support_logs import LOGS
 from support_rows import Rows, write_all
 from support_storm import Storm, StormServer
+from support_workers import until
 
 from loglore.cluster import asking, checking
 from loglore.data import check
@@ -26,8 +29,9 @@ from loglore.endpoint.target import Target
 from loglore.models.load import load_tokenizer
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
-from loglore.synth import chat
+from loglore.synth import chat, nlplog
 from loglore.synth.chat import ChatSpec
+from loglore.synth.nlplog import NlplogSpec
 
 pytest.importorskip("ray")
 
@@ -118,6 +122,19 @@ def teacher() -> Iterator[StormServer]:
     server.close()
 
 
+def asking_all(cluster: SmallCluster, kind: str, place: Path, spec: dict[str, Any]) -> "subprocess.Popen[str]":
+    """A process that has all nodes ask about shards of five."""
+    command = [sys.executable, Path(__file__).with_name("support_asked.py"), kind, place, json.dumps(spec), "5"]
+    env = os.environ | {"RAY_ADDRESS": cluster.address}
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result_of(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    said, told = process.communicate(timeout=200)
+    assert process.returncode == 0, told
+    return dict(json.loads(said.splitlines()[-1]))
+
+
 def test_a_teacher_is_asked_by_all_nodes_within_its_limits_and_the_budget(
     cluster: SmallCluster, teacher: StormServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,18 +149,7 @@ def test_a_teacher_is_asked_by_all_nodes_within_its_limits_and_the_budget(
     }  # fmt: skip
 
     def by_all(place: Path, **changes: Any) -> dict[str, Any]:
-        spec = json.dumps(values | changes)
-        command = [sys.executable, Path(__file__).with_name("support_asked.py"), place, spec, "5"]
-        done = subprocess.run(
-            command,
-            env=os.environ | {"RAY_ADDRESS": cluster.address},
-            timeout=200,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout.splitlines()[-1]))
+        return result_of(asking_all(cluster, "synth", place, values | changes))
 
     monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "there"))
     stopped = by_all(tmp_path / "run", budget_dollars=0.012)
@@ -181,10 +187,82 @@ def test_an_endpoint_that_cannot_work_is_one_line_and_a_budget_is_shared(cluster
         "logs": [str(tmp_path / "app.log")], "test_chunks": 0, "validation_chunks": 0, "test_rows": 0,
         "validation_rows": 0, "train_rows": 4, "teacher": {"url": target.url, "model": "m"},
     }  # fmt: skip
-    command = [sys.executable, Path(__file__).with_name("support_asked.py"), tmp_path / "run", json.dumps(values), "2"]
-    env = os.environ | {"RAY_ADDRESS": cluster.address, "LOGLORE_HOME": str(tmp_path / "home")}
-    done = subprocess.run(command, env=env, timeout=200, capture_output=True, text=True, check=False)
-    assert f"InputError: {target.url}: cannot connect" in done.stderr.strip().splitlines()[-1]
+    _, told = asking_all(cluster, "synth", tmp_path / "run", values).communicate(timeout=200)
+    assert f"InputError: {target.url}: cannot connect" in told.strip().splitlines()[-1]
+
+
+def test_events_are_asked_about_by_all_nodes_and_a_killed_run_goes_on(
+    cluster: SmallCluster, teacher: StormServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in LOGS.items():
+        (tmp_path / f"{name}.log").write_text(text, encoding="utf-8")
+    values: dict[str, Any] = {
+        "logs": [str(tmp_path / "*.log")], "validation_share": 0.2,
+        "teacher": {"url": teacher.url, "model": "storm", "price_in": 1, "price_out": 2, "concurrency": 3},
+    }  # fmt: skip
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "there"))
+    killed = asking_all(cluster, "nlplog", tmp_path / "run", values)
+    teacher.storm.wait_for(12)
+    killed.kill()
+    killed.communicate()
+    until(lambda: not askers())
+    in_flight = 3
+    stopped = result_of(asking_all(cluster, "nlplog", tmp_path / "run", {**values, "budget_dollars": 0.012}))
+    assert stopped["unfinished"] and stopped["teaching"]["cost"] <= 0.012
+    finished = result_of(asking_all(cluster, "nlplog", tmp_path / "run", values))
+    assert not finished["unfinished"] and teacher.storm.stats()["repeated"] <= in_flight
+    assert 1 < teacher.storm.most_at_once <= 3
+    asked = teacher.storm.stats()["distinct"]
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path / "here"))
+    alone = nlplog.run(NlplogSpec.parse(values, "test"), RunFolder(tmp_path / "alone", {}))
+    assert teacher.storm.stats()["distinct"] == asked > alone["events"] > 40
+    for name in ("nlplog_train.jsonl", "nlplog_validation.jsonl", "removed.jsonl", "failures.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes(), name
+    assert finished["rows"] == alone["rows"] > 0 and finished["removed"] == alone["removed"] != {}
+    for key in ("accepted", "rejected", "repaired", "prompt_tokens", "completion_tokens", "cost"):
+        assert finished["teaching"][key] == pytest.approx(alone["teaching"][key]), key
+
+
+def askers() -> list[int]:
+    """Processes of the cluster that ask."""
+    found = psutil.process_iter(["cmdline"])
+    return [each.pid for each in found if "_Asker" in " ".join(each.info["cmdline"] or [])]
+
+
+def test_a_batch_is_waited_for_by_one_process_and_found_again_after_a_kill(
+    cluster: SmallCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "app.log").write_text(LOGS["sshd"], encoding="utf-8")
+    with batch_server() as server:
+        server.reply = teachers.mixed(teachers.good, teachers.repaired, teachers.broken)
+        server.slow = 10**9
+        teacher = f"{{url: {server.url!r}, model: m, price_out: 1}}"
+        (tmp_path / "spec.yaml").write_text(f"logs: [app.log]\nteacher: {teacher}\nbatches: true\n")
+
+        def command(out: str, *there: str) -> list[str]:
+            return [sys.executable, "-m", "loglore", "synth", "nlplog", "spec.yaml", "--out", out, *there]
+
+        there = command("run", "--executor", "ray", "--address", cluster.url)
+        waiting = subprocess.Popen(there, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        until(lambda: server.polls)
+        (driver,) = drivers(tmp_path / "run")
+        driver.kill()
+        _, told = waiting.communicate(timeout=120)
+        assert waiting.returncode == 1 and "ended without a result" in told
+        # Nobody waits meanwhile, and it is done; whoever goes on is on another machine, which has no cache of answers.
+        server.slow = 0
+        for number, again in enumerate((there, command("alone"))):
+            env = os.environ | {"LOGLORE_HOME": str(tmp_path / f"home-{number}")}
+            done = subprocess.run(
+                again, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120
+            )
+            assert done.returncode == 0, done.stderr
+        assert [batch["status"] for batch in server.batches.values()] == ["completed"] * 2
+    for name in ("nlplog.jsonl", "removed.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes() != b"", name
+    bills = files.read_jsonl_log(tmp_path / "run" / "paid.jsonl")
+    report = files.read_json(tmp_path / "run" / "report.json")
+    assert sum(bill["dollars"] for bill in bills) == pytest.approx(report["teaching"]["cost"]) != 0
 
 
 def test_one_flag_sends_a_verb_there(

@@ -1,14 +1,13 @@
 """The batch mode against a local server with files and batches."""
 
-import http.server
-import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_batches import BatchServer, batch_server
 
+from loglore.endpoint import batches
 from loglore.endpoint.batches import run_batches
 from loglore.endpoint.items import Accept, Again, Item, Reject
 from loglore.endpoint.limits import Budget
@@ -17,99 +16,10 @@ from loglore.endpoint.target import Answer, Request, Target
 from loglore.errors import InputError, JobError
 
 
-class BatchServer(http.server.ThreadingHTTPServer):
-    """Answers every request of a batch by its last message in capitals; `bad` custom ids get a 500."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.files: dict[str, bytes] = {}
-        self.batches: dict[str, dict[str, Any]] = {}
-        self.polls = 0
-        self.slow = 1
-        self.status = "completed"
-        self.fail_words: set[str] = set()
-        self.sent: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def answer(self, file: str) -> tuple[str, str]:
-        good, bad = [], []
-        for line in self.files[file].splitlines():
-            row = json.loads(line)
-            self.sent.append(row["body"])
-            text = row["body"]["messages"][-1]["content"]
-            if text in self.fail_words:
-                bad.append({"custom_id": row["custom_id"], "response": {"status_code": 500, "body": {}}})
-                continue
-            choice = {"index": 0, "message": {"role": "assistant", "content": text.upper()}, "finish_reason": "stop"}
-            body = {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
-            good.append({"custom_id": row["custom_id"], "response": {"status_code": 200, "body": body}})
-        for name, rows in (("out", good), ("err", bad)):
-            self.files[f"{file}-{name}"] = "\n".join(json.dumps(row) for row in rows).encode()
-        return f"{file}-out", f"{file}-err"
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: BatchServer
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        parts = self.path.split("?")[0].strip("/").split("/")[1:]
-        if parts == ["models"]:
-            self._json({"object": "list", "data": [{"id": "m", "object": "model"}]})
-        elif parts == ["batches"]:
-            self._json({"object": "list", "data": list(self.server.batches.values()), "has_more": False})
-        elif parts[0] == "batches":
-            self.server.polls += 1
-            batch = self.server.batches[parts[1]]
-            if self.server.polls >= self.server.slow:
-                out, err = self.server.answer(batch["input_file_id"])
-                batch |= {"status": self.server.status, "output_file_id": out, "error_file_id": err}
-            self._json(batch)
-        else:
-            self._send(self.server.files[parts[1]], "application/jsonl")
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/files"):
-            name = f"file-{len(self.server.files)}"
-            lines = [line.strip() for line in body.split(b"\n")]
-            self.server.files[name] = b"\n".join(line for line in lines if line.startswith(b'{"custom_id"'))
-            self._json({"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "x", "purpose": "batch"})
-            return
-        asked = json.loads(body)
-        name = f"batch-{len(self.server.batches)}"
-        batch = {**asked, "id": name, "object": "batch", "status": "in_progress", "created_at": 0}
-        self.server.batches[name] = batch
-        self._json(batch)
-
-    def _json(self, value: Any) -> None:
-        self._send(json.dumps(value).encode(), "application/json")
-
-    def _send(self, content: bytes, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
 @pytest.fixture
 def server() -> Iterator[BatchServer]:
-    started = BatchServer()
-    thread = threading.Thread(target=started.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield started
-    started.shutdown()
-    started.server_close()
-    thread.join()
+    with batch_server() as started:
+        yield started
 
 
 def items(*texts: str) -> list[Item]:
@@ -203,6 +113,57 @@ def test_redaction_survives_the_process_that_sent(server: BatchServer, tmp_path:
 def test_the_budget_holds(server: BatchServer, tmp_path: Path) -> None:
     fanout = work(server, tmp_path, ["one", "two", "three"], budget=Budget(dollars=25))
     assert (fanout.tally.accepted, fanout.tally.unasked, fanout.tally.stopped) == (2, 1, "budget")
+
+
+def test_portions_fit_into_a_batch_and_a_later_run_has_the_same(
+    server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_REQUESTS", 3)
+    texts = [f"{number}" for number in range(5)] + ["long" * 80, "long" * 81, "5", "again", "again"]
+    monkeypatch.setattr(batches, "MOST_BYTES", 400)
+    found = [[item.id for item in portion] for portion in batches.portions(items(*texts))]
+    assert found == [["0", "1", "2"], ["3", "4"], ["long" * 80], ["long" * 81], ["5", "again", "again"]]
+    # A row that failed in the first does not move the others, which are not asked again.
+    server.fail_words = {"1"}
+    assert work(server, tmp_path, texts[:-1]).tally.failed == 1
+    assert len(server.batches) == 6
+    server.fail_words = set()
+    for name in ("cache.jsonl", "out.jsonl"):  # as on a machine that has only the state
+        (tmp_path / name).unlink()
+    assert work(server, tmp_path, texts[:-1]).tally.accepted == 9
+    asked = [body["messages"][0]["content"] for body in server.sent]
+    assert {text for text in asked if asked.count(text) > 1} == {"1", "again"}
+    assert len(server.batches) == 7
+
+
+def test_batches_wait_at_the_same_time_and_none_asks_what_another_does(
+    server: BatchServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_REQUESTS", 2)
+    server.slow = 10**9
+
+    async def all_wait(seconds: float) -> None:
+        if len(server.batches) == 3:
+            server.slow = 0
+        await pause(0)
+
+    pause = batches.asyncio.sleep
+    monkeypatch.setattr("loglore.endpoint.batches.asyncio.sleep", all_wait)
+    target = Target(url=server.url, model="m")
+    fanout = Fanout([target], tmp_path / "cache.jsonl", tmp_path / "out.jsonl")
+    listed = items("one", "two", "three", "same", "five", "six")
+    listed[4] = Item("same too", listed[3].request)
+    tally = run_batches(fanout, listed, judge, tmp_path / "b.jsonl", lambda amount=1, note="": None)
+    assert (tally.accepted, tally.requests) == (6, 5)
+
+
+def test_answers_of_a_batch_are_billed_once(server: BatchServer, tmp_path: Path) -> None:
+    work(server, tmp_path, ["one", "two"])
+    for name in ("cache.jsonl", "out.jsonl"):
+        (tmp_path / name).unlink()
+    again = work(server, tmp_path, ["one", "two"])
+    assert (again.tally.accepted, again.tally.paid, len(server.batches)) == (2, 0, 1)
+    assert len((tmp_path / "paid.jsonl").read_text().splitlines()) == 2
 
 
 def test_one_endpoint_only(server: BatchServer, tmp_path: Path) -> None:

@@ -207,6 +207,11 @@ def test_pages_of_jobs(database: Database, short: dict[str, Any]) -> None:
     assert [job.id for job in first] == made[:2:-1]
     assert [job.id for job in jobs.jobs(database, after=first[-1].id)] == made[2::-1]
     assert [job.id for job in jobs.jobs(database, metadata={"n": "1"})] == [made[3], made[1]]
+    named = [
+        submit(database, "prepare", short, Order(name)).id for name in ("Redis, 100 % of it", "redis_2", "nginx 障害")
+    ]
+    for text, found in {"redis": named[1::-1], "0 %": named[:1], "S_": named[1:2], "障": named[2:], "%_": []}.items():
+        assert [job.id for job in jobs.jobs(database, name=text)] == found, text
     assert jobs.jobs(database, kinds=["train"]) == jobs.jobs(database, states=["failed"]) == []
     with pytest.raises(InputError, match="job 'job-x': no such id"):
         jobs.jobs(database, after="job-x")

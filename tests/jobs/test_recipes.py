@@ -27,6 +27,25 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
     assert plan.plan(recipe)
 
 
+def test_a_pattern_stands_for_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "here").mkdir()
+    for name in ("beside/b.log", "beside/a.log", "beside/c.txt", "here/d.md", "beside/[x].log"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.chdir(tmp_path / "here")
+
+    def logs(*given: str) -> list[str]:
+        job = recipes.Job("one", "nlplog", {"logs": list(given)}, None, {})
+        found = recipes.resolve(job, recipes.Recipe("r", tmp_path / "beside" / "r.yaml", (job,)), {})
+        return [str(path) for path in found["logs"]]
+
+    beside = [str(tmp_path / "beside" / name) for name in ("[x].log", "a.log", "b.log")]
+    assert logs("*.log", "[x].log") == [*beside, beside[0]]
+    assert logs("*.md", str(tmp_path / "beside" / "[ab].log")) == ["d.md", *beside[1:]]
+    with pytest.raises(InputError, match=r"\*\.none: no file matches"):
+        logs("*.none")
+
+
 def test_every_kind_has_a_spec_and_a_function() -> None:
     for kind in KINDS:
         assert spec_class(kind, "test").model_fields

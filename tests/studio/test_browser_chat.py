@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support_browser import WANTED, calm, choose, chromium, pages_of, serious_in_both, tab, visitor
+from support_gateway import gateway, scripted_engine, standing_in
 from support_pages import Hub
 from support_serving import ScriptedServer
 
+from loglore.api.app import Studio
+from loglore.serve.supervised import Plan
 from loglore.studio.words import LANGUAGES, texts
 
 if TYPE_CHECKING:
@@ -187,6 +190,33 @@ def test_an_answer_is_stopped_and_what_came_is_kept(tab: "Page", pages: str, mod
     tab.get_by_text("These words were not checked").wait_for(state="detached")
     assert tab.locator("[data-testid=stChatMessage]").count() == 2  # it was asked again in its place
     calm(tab)
+
+
+def test_an_answer_in_the_playground_is_stopped_and_what_came_is_kept(tab: "Page", tmp_path: Path) -> None:
+    with scripted_engine() as engine:
+        engine.words = ["disk ", "7 ", "full"]
+        engine.hold.clear()  # after each word
+        plan = Plan(("org/base",), "llama.cpp", lambda: standing_in(engine.url), replicas=2)
+        with (
+            gateway([plan], tmp_path, studio=Studio(tmp_path, tmp_path)) as running,
+            pages_of(running.url, tmp_path) as url,
+        ):
+            tab.goto(f"{url}/sessions")
+            field = tab.get_by_role("textbox", name="Prompt", exact=True)
+            field.fill("Why?")
+            field.press("Control+Enter")
+            tab.get_by_role("button", name="Send").click()
+            tab.locator(".ll-answer", has_text="disk").wait_for()
+            tab.get_by_role("button", name="Stop the answer").click()
+            tab.get_by_text("Stopped. What came is kept.").wait_for()
+            assert engine.hung_up.acquire(timeout=20)  # the engine stops, too
+            assert tab.locator(".ll-answer").inner_text().strip() == "disk"
+            assert serious_in_both(tab, "a session with replicas") == []
+            engine.hold.set()
+            tab.get_by_role("button", name="Send").click()
+            tab.locator(".ll-answer", has_text="disk 7 full").wait_for()
+            tab.get_by_role("button", name="Stop the answer").wait_for(state="detached")
+            calm(tab)
 
 
 def test_what_would_leave_is_shown_redacted_first(tab: "Page", pages: str, remote: ScriptedServer) -> None:

@@ -10,9 +10,16 @@ from typing import Any
 import httpx2
 import pytest
 from streamlit.testing.v1 import AppTest
+from support_gateway import gateway, scripted_engine, standing_in
 from support_pages import LAST, SHOWN, Hub, api_of
 from support_studio import Served
 from support_workshop import CHATS, QUICK
+
+from loglore.api.app import Studio
+from loglore.cluster.serving import Place
+from loglore.hub import models
+from loglore.serve.supervised import Plan
+from loglore.studio.sessions_page import Played
 
 WAIT_S = 120
 HOSTILE = "<script>alert(1)</script> ![x](http://example.org/x.png)"
@@ -267,6 +274,12 @@ def test_jobs_are_listed_by_state_and_page_and_any_can_be_linked_to(page: Opened
     _press(app, "Older")
     assert made[0][-8:] in _text(app)
     assert _press(app, "Newer") != first
+    _press(app, "Older")
+    app.text_input(key="jobs-name-test-job").set_value(" TWO ")  # from the newest on
+    text = _run(app)
+    assert made[-1][-8:] in text and made[0][-8:] not in text
+    app.text_input(key="jobs-name-test-job").set_value("two three")
+    assert "Nothing matches." in _run(app)
     app = page("tests", job=made[0])
     assert made[0] in _run(app)
     assert "is not there" in _run(page("tests", job="job-000000000000000000000000"))
@@ -356,19 +369,57 @@ def test_a_session_is_started_asked_and_stopped(page: Opened, served: Served) ->
     assert "No session is running" in _run(page("sessions"))
     app = page("sessions", url=served.url)
     _run(app)
-    _press(app, "Start a session")
+    assert "Runs on" not in [each.label for each in app.selectbox]  # there is no cluster
+    _labelled(app.number_input, "Engines behind the id").set_value(2)
+    assert "2 replicas" in _press(app, "Start a session")
     session = _query(app, "session")
+    others = [each for each in state(session)["replicas"] if each != session]
     app.text_area(key="play-prompt").set_value(HOSTILE)
     _labelled(app.number_input, "Longest answer (tokens)").set_value(4)
     assert "ll-answer" in _press(app, "Send")
-    assert state(session)["interactions"] == 1
-    text = _run(page("sessions", url=served.url, session=session))
+    assert sum(state(each)["interactions"] for each in (session, *others)) == 1
+    assert "Stopped. What came is kept." not in _text(app)
+    asked = next(each for each in (session, *others) if state(each)["interactions"])
+    text = _run(page("sessions", url=served.url, session=asked))
     assert "from openai import OpenAI" in text
     assert "&lt;script&gt;" in text and "<script>" not in text  # of the history
     app = page("sessions", url=served.url, session=session)
     _run(app)
     _press(app, "Stop")
-    assert state(session)["state"] == "stopped"
+    assert [state(each)["state"] for each in (session, *others)] == ["stopped"] * 2
+
+
+def test_a_session_can_be_placed_on_the_servers_cluster(
+    page: Opened, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGLORE_HOME", str(tmp_path))
+    models.add("tiny", tiny_gguf, {"from": "test"})
+    nowhere = Place("http://127.0.0.1:9", tmp_path)
+    with gateway([], tmp_path, studio=Studio(tmp_path, tmp_path), place=nowhere) as running:
+        app = page("sessions", language="ja", url=running.url)
+        _run(app)
+        assert _labelled(app.selectbox, "実行場所").options == ["このマシン", "Ray クラスター"]
+        app = page("sessions", url=running.url)
+        _run(app)
+        _labelled(app.selectbox, "Runs on").select("ray")
+        # The wish got as far as the cluster, of which there is none (nor, in most environments, Ray itself).
+        assert re.search(r"no Ray cluster answers|loglore\[ray\]", _press(app, "Start a session"))
+        assert running.house.open() == []
+
+
+def test_what_came_of_a_stopped_answer_is_kept(page: Opened, tmp_path: Path) -> None:
+    with scripted_engine() as engine:
+        plan = Plan(("org/base",), "llama.cpp", lambda: standing_in(engine.url))
+        with gateway([plan], tmp_path, studio=Studio(tmp_path, tmp_path)) as running:
+            session = running.house.all[0].id
+            app = page("sessions", url=running.url, session=session)
+            app.session_state["played"] = Played(session, "disk 7")
+            text = _run(app)
+            assert "disk 7" in text and "Stopped. What came is kept." in text
+            app.text_area(key="play-prompt").set_value("Why?")
+            text = _press(app, "Send")
+            assert "disk full 🚀" in text and "Stopped" not in text
+            assert [each.label for each in app.button if each.key == "play-halt"] == []
 
 
 def test_keys_are_shown_once_and_revoked(page: Opened, hub: Hub) -> None:

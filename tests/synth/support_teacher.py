@@ -10,8 +10,9 @@ QUOTABLE = re.compile(r"[A-Za-z][A-Za-z ]{6,30}[a-z]")
 
 
 def quotable(prompt: str) -> tuple[int, str]:
-    """Number and a part of a line of the log in a prompt."""
+    """Number and a part of a line of the log in a prompt; of an event's the first of its lines."""
     lines = [(int(number), text) for number, text in LINE.findall(prompt)]
+    lines = lines or list(enumerate(prompt.partition("Lines:\n")[2].splitlines(), 1))
     for number, text in lines:
         if (found := QUOTABLE.search(text)) and "`" not in text:
             return number, found[0]

@@ -136,6 +136,15 @@ def test_failed_rows_are_listed_and_asked_again_by_the_same_command(
     assert (tmp_path / "run" / "train.jsonl").read_bytes() == before
 
 
+def test_a_budget_is_of_the_run_however_often_it_is_started(logs: Path, server: StormServer, tmp_path: Path) -> None:
+    for spec, run in (
+        (spec_for(logs, server, budget_dollars=0.012), chat.run),
+        (nlplog_spec(logs, server, budget_dollars=0.012), nlplog.run),
+    ):
+        costs = [run(spec, RunFolder(tmp_path / run.__module__, {}))["teaching"]["cost"] for _ in range(3)]
+        assert 0 < costs[0] <= costs[-1] <= 0.012
+
+
 def test_japanese_and_both_languages(logs: Path, server: StormServer, tmp_path: Path) -> None:
     tasks = ["root_cause", "summary"]
     spec = spec_for(logs, server, language="mix", tasks=tasks)

@@ -114,19 +114,23 @@ def router(database: Database, logs: Path) -> APIRouter:
         state: Annotated[list[Literal[STATES]] | None, Query(max_length=len(STATES))] = None,  # type: ignore[valid-type]
         created_by: Annotated[str | None, Query(max_length=40)] = None,
         recipe: Annotated[str | None, Query(max_length=40)] = None,
+        name: Annotated[str | None, Query(max_length=200, description="a part of the name")] = None,
         after: After = None,
         limit: Limit = 20,
     ) -> dict[str, Any]:
         """Jobs of all kinds, the newest first."""
-        found = jobs.jobs(database, kind, state, created_by, recipe, after=after, limit=limit + 1)
+        found = jobs.jobs(database, kind, state, created_by, recipe, name=name, after=after, limit=limit + 1)
         spent = costs.of_jobs(database, [each.id for each in found])
         return page([job_object(each, vars(spent[each.id])) for each in found], limit)
 
     _add_one(routes, database)
+    _add_telemetry(routes, database)
     return routes
 
 
 def _add_one(routes: APIRouter, database: Database) -> None:
+    """What can be done with one job."""
+
     @routes.get("/jobs/{job}")
     def read_job(job: str) -> dict[str, Any]:
         """One job with its spec, the optimizer steps done if it trains, and its report when it is over."""
@@ -159,6 +163,10 @@ def _add_one(routes: APIRouter, database: Database) -> None:
         known(lambda: jobs.find(database, job))
         requests.delete(database, job, actor(request))
         return {"id": job, "object": "studio.job", "deleted": True}
+
+
+def _add_telemetry(routes: APIRouter, database: Database) -> None:
+    """What a job says and measures."""
 
     @routes.get("/jobs/{job}/events", responses=fine_tuning.EVENTS, response_model=None)
     def list_events(

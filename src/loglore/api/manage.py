@@ -53,9 +53,12 @@ def router(house: House, database: Database, place: Place | None = None) -> APIR
 
     @routes.get("")
     def list_sessions(ended: bool = False) -> dict[str, Any]:
-        """Sessions of this server; with `ended` also those that have ended."""
+        """Sessions of this server, with `ended` also those that have ended; `executors`: where one can be started."""
         chosen = house.all if ended else house.open()
-        return {"object": "list", "data": [_card(database, each, house) for each in chosen]}
+        executors = ["local", *(["ray"] if place is not None else [])]
+        return {
+            "object": "list", "data": [_card(database, each, house) for each in chosen], "executors": executors,
+        }  # fmt: skip
 
     @routes.post("", status_code=201)
     async def start_session(wish: StartBody, request: Request) -> dict[str, Any]:

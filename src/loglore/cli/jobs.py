@@ -52,6 +52,7 @@ def submit(
 def list_jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only in this state. Repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only of this kind. Repeatable.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only with this in their name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +64,7 @@ def list_jobs(
         for each in given or []:
             if each not in known:
                 raise InputError(f"--{what} {each}: expected one of {', '.join(known)}")
-    _show(jobs.jobs(_database(), kind or None, state or None, limit=limit), as_json)
+    _show(jobs.jobs(_database(), kind or None, state or None, name=name, limit=limit), as_json)
 
 
 @app.command("show")

@@ -1,17 +1,18 @@
-"""Endpoint teachers asked by many processes: Ray Data over shards of a synthesis' plan, each with journals of its own.
+"""Endpoint teachers asked by many processes: Ray Data over shards of what a synthesis asks, each with its own journals.
 
-    plan ── shards ── askers (a CPU each) ── endpoints                       RUN/cluster/asked/NUMBER/
-                        │  └─ ledger: one budget for all                        answers, outcomes, paid .jsonl
-                        └─ tally of the shard ── in order ── rows, out of the outcomes on the shared storage
+    questions ── shards ── askers (a CPU each) ── endpoints                  RUN/cluster/asked/NUMBER/
+                             │  └─ ledger: one budget for all                   answers, outcomes, paid .jsonl
+                             └─ tally of the shard ── in order ── rows, out of the outcomes on the shared storage
 
-Each asker opens the same logs, plans the same rows, and takes its part of an endpoint's `concurrency` and limits a
+Each asker opens the same logs, finds the same questions, and takes its part of an endpoint's `concurrency` and limits a
 minute, so that all together keep them. What is asked, judged and written is what one process asks, judges and writes.
 A shard that was begun goes on from its journals. Only tallies go through the object store.
 """
 
+import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +20,32 @@ from loglore.cluster import order, shards
 from loglore.endpoint.items import Tally
 from loglore.endpoint.journal import Journal, digest
 from loglore.endpoint.limits import Budget
-from loglore.endpoint.runner import PAID
+from loglore.endpoint.runner import PAID, Fanout
 from loglore.endpoint.target import Target
 from loglore.errors import InputError, JobError
+from loglore.jobs.kinds import spec_class
 from loglore.runs import files
 from loglore.runs.progress import Tick
-from loglore.synth import chat, writers
-from loglore.synth.chat import ChatSpec
-from loglore.synth.rows import Asked
-from loglore.synth.writers import ByEndpoints, Call, RowsOf, Workshop
+from loglore.synth import asking, chat, nlplog
+from loglore.synth.asking import OUTCOMES, Call, Outcomes, Questions
 
 FOLDER = "asked"
-ANSWERS, OUTCOMES, BILLED = "answers.jsonl", "outcomes.jsonl", "billed.jsonl"
+ANSWERS, BILLED = "answers.jsonl", "billed.jsonl"
 COUNTED = [field.name for field in fields(Tally) if field.name != "stopped"]
 PORTION = 16  # requests for which an asker takes from the budget at once
+QUESTIONS: dict[str, Callable[[Any], Questions]] = {"synth": chat.questions, "nlplog": nlplog.questions}
 
 
 @dataclass(frozen=True)
 class Sharded:
-    """Takes the place of `writers.by_endpoints`; shard: rows of each."""
+    """Takes the place of `synth.asking.here`; kind: of the job; shard: questions of each."""
 
-    spec: ChatSpec
+    kind: str
+    spec: Any
     shard: int
 
-    def __call__(self, shop: Workshop, call: Call, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, RowsOf]:
-        """Ask for all rows; returns the tally, and what yields the rows of a split.
+    def __call__(self, questions: Questions, call: Call, tick: Tick) -> tuple[Tally, Outcomes]:
+        """Ask everything; returns the tally, and what became of the questions.
 
         Raises:
             InputError: an endpoint that cannot work. JobError: endpoints that stopped answering.
@@ -53,12 +55,13 @@ class Sharded:
         shards.bound()
         folder = call.folder / order.FOLDER / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        starts = range(0, len(plan), self.shard)
+        starts = range(0, len(questions.ids), self.shard)
         asked = [{"number": number, "start": start, "end": start + self.shard} for number, start in enumerate(starts)]
         # An asker takes a CPU, and has at least one request in flight at each endpoint.
         most = [target.concurrency for target in call.targets]
         workers = max(1, min(len(asked), int(ray.available_resources().get("CPU", 1)), *most))
         told = {
+            "kind": self.kind,
             "spec": self.spec.model_dump(mode="json"),
             "folder": str(folder),
             "share": workers,
@@ -73,27 +76,18 @@ class Sharded:
             )
             with Journal(call.cache) as cache:
                 for done in pipeline.iter_rows():
-                    _take(done, tally, shop, folder, cache)
+                    _take(done, tally, questions, folder, cache)
                     tick(int(done["rows"]), tally.note)
-        writer = ByEndpoints(shop, call)
-        return tally, lambda part: writer.rows(part, self._outcomes(part, plan, folder))
+        return tally, lambda start, end: self._outcomes(questions, start, end, folder)
 
-    def _outcomes(
-        self, part: Sequence[Asked], plan: Sequence[Asked], folder: Path
-    ) -> Iterator[Mapping[str, Any] | None]:
-        """What became of the rows of a split, which stand together in the plan; one shard's journal is open."""
-        first = next((number for number, one in enumerate(plan) if part and one is part[0]), 0)
-        number, journal = -1, None
-        for place, one in enumerate(part, first):
-            if place // self.shard != number:
-                if journal is not None:
-                    journal.close()
-                number = place // self.shard
-                journal = Journal(folder / _name(number) / OUTCOMES)
-            assert journal is not None
-            yield journal.get(digest(one.id))
-        if journal is not None:
-            journal.close()
+    def _outcomes(self, questions: Questions, start: int, end: int, folder: Path) -> Iterator[Mapping[str, Any] | None]:
+        """What became of questions, in order; one shard's journal is open at a time."""
+        while start < end:
+            number = start // self.shard
+            until = min((number + 1) * self.shard, end)
+            with Journal(folder / _name(number) / OUTCOMES) as journal:
+                yield from (journal.get(digest(identity)) for identity in questions.ids[start:until])
+            start = until
 
 
 def share(target: Target, askers: int) -> Target:
@@ -111,14 +105,14 @@ def _name(number: int) -> str:
     return f"{number:06d}"
 
 
-def _take(done: Mapping[str, Any], tally: Tally, shop: Workshop, folder: Path, cache: Journal) -> None:
+def _take(done: Mapping[str, Any], tally: Tally, questions: Questions, folder: Path, cache: Journal) -> None:
     """What a shard's asker tells: added up, billed, its answers kept where other runs find them."""
     if done["fault"]:
         raise (InputError if done["is_input"] else JobError)(done["fault"])
     for name in COUNTED:
         setattr(tally, name, getattr(tally, name) + done[name])
     tally.stopped = tally.stopped or str(done["stopped"])
-    shop.notes["too_long_for_the_teacher"] += int(done["too_long"])
+    questions.notes.update(json.loads(done["notes"]))
     place = folder / _name(int(done["number"]))
     _bill(folder, int(done["number"]), place)
     with Journal(place / ANSWERS) as answers:
@@ -144,14 +138,8 @@ def _ledger(call: Call, folder: Path) -> Any:
 
     if call.budget_dollars is None and call.budget_tokens is None:
         return None
-    dollars, tokens = 0.0, 0
-    for path in folder.glob(f"*/{OUTCOMES}"):
-        with Journal(path) as outcomes:
-            for key in outcomes:
-                outcome = outcomes.get(key)
-                dollars += outcome["cost"]
-                tokens += outcome["prompt_tokens"] + outcome["completion_tokens"]
-    return ray.remote(num_cpus=0)(Ledger).remote(call.budget_dollars, call.budget_tokens, dollars, tokens)
+    spent = asking.used(folder.glob(f"*/{OUTCOMES}"))
+    return ray.remote(num_cpus=0)(Ledger).remote(call.budget_dollars, call.budget_tokens, *spent)
 
 
 class Ledger:
@@ -211,39 +199,38 @@ class _Asker:
     """A worker: it opens the logs once, and asks about one shard after the other."""
 
     def __init__(
-        self, spec: dict[str, Any], folder: str, share: int, keys: dict[str, str], known: str, ledger: Any
+        self, kind: str, spec: dict[str, Any], folder: str, share: int, keys: dict[str, str], known: str, ledger: Any
     ) -> None:
         os.environ |= keys
-        self._spec, self._folder, self._share, self._ledger = ChatSpec.parse(spec, "synth"), Path(folder), share, ledger
-        self._known = Path(known)
-        self._shop, plan = chat.opened(self._spec)
-        self._plan = [one for name in chat.SPLITS for one in plan[name]]
+        self._spec, self._folder, self._known = spec_class(kind, kind).parse(spec, kind), Path(folder), Path(known)
+        self._share, self._ledger = share, ledger
+        self._questions = QUESTIONS[kind](self._spec)
 
     def __call__(self, asked: dict[str, Any]) -> dict[str, list[Any]]:
         """The shard's tally, or the fault that ends the job."""
         (number,), (start,), (end,) = asked["number"], asked["start"], asked["end"]
-        part = self._plan[int(start) : int(end)]
-        self._shop.notes.clear()
+        places = range(len(self._questions.ids))[int(start) : int(end)]
+        self._questions.notes.clear()
         tally, fault = Tally(), None
         try:
-            tally = self._ask(self._folder / _name(int(number)), part)
+            tally = self._ask(self._folder / _name(int(number)), places)
         except (InputError, JobError) as found:
             fault = found
         done = {
-            **asdict(tally), "number": int(number), "rows": len(part), "fault": str(fault or ""),
-            "is_input": isinstance(fault, InputError), "too_long": self._shop.notes["too_long_for_the_teacher"],
+            **asdict(tally), "number": int(number), "rows": len(places), "fault": str(fault or ""),
+            "is_input": isinstance(fault, InputError), "notes": json.dumps(self._questions.notes),
         }  # fmt: skip
         return {name: [value] for name, value in done.items()}
 
-    def _ask(self, place: Path, part: Sequence[Asked]) -> Tally:
+    def _ask(self, place: Path, places: range) -> Tally:
         place.mkdir(exist_ok=True)
-        call = writers.call_of(self._spec, place)
+        call = asking.call_of(self._spec, place)
         targets = [share(target, self._share) for target in call.targets]
-        writer = ByEndpoints(self._shop, replace(call, targets=targets, cache=place / ANSWERS))
         budget = Allotted(self._ledger) if self._ledger is not None else Budget()
-        fanout = writer.fanout(budget, self._known if self._known.exists() else None)
+        known = self._known if self._known.exists() else None
+        fanout = Fanout(targets, place / ANSWERS, place / OUTCOMES, budget, known=known)
         try:
-            return fanout.run(map(writer.item, part), writer.judge)
+            return fanout.run(map(self._questions.item, places), self._questions.judge)
         finally:
             fanout.close()
             if isinstance(budget, Allotted):

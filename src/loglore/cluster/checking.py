@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from loglore.cluster import order, shards
-from loglore.data import check, files, leaks, looking, sources
+from loglore.data import check, files, leaks, looking, sources, streams
 from loglore.data.faults import Skipped
 from loglore.data.long_rows import Policy
 from loglore.data.looking import Look, Wish
@@ -133,7 +133,7 @@ def _look(asked: dict[str, Any], told: dict[str, Any]) -> Iterator[dict[str, Any
     """One part, on some node: a row for every few looks."""
     os.chdir(told["beside"])
     file = _listing(str(asked["path"])).files[int(asked["number"])]
-    part = sources.Part(*(int(number) for number in asked["part"])) if len(asked["part"]) else None
+    part = streams.Part(*(int(number) for number in asked["part"])) if len(asked["part"]) else None
     wish = Wish(
         csv=told["csv"],
         near=told["near"],

@@ -25,4 +25,5 @@ def work_of(kind: str, spec: Any) -> Work | None:
     """What does it on all nodes; None where one process does it (or, for training, Ray Train's workers)."""
     if kind in VERBS:
         return VERBS[kind][1]
-    return writing.synth if kind == "synth" and writing.is_large(spec) else None
+    large: dict[str, Work] = {"synth": writing.synth, "nlplog": writing.of_events}
+    return large[kind] if kind in large and writing.is_large(kind, spec) else None

@@ -11,26 +11,48 @@ from dataclasses import dataclass
 from typing import Any
 
 from loglore.cluster import asking, shards
+from loglore.endpoint.items import Tally
+from loglore.logs import reader
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
-from loglore.synth import chat, writers
+from loglore.synth import chat, nlplog, writers
+from loglore.synth.asking import Call, Outcomes, Questions, here
 from loglore.synth.chat import ChatSpec
+from loglore.synth.nlplog import NlplogSpec
 from loglore.synth.rows import Asked, Row
 from loglore.synth.writers import Workshop
 
-MANY = 5_000  # rows; fewer are written before workers have opened the logs
-SHARD = 200  # rows of a shard: seconds of work
+MANY = 5_000  # rows, or events; fewer are written before workers have opened the logs
+SHARD = 200  # rows, or events, of a shard: seconds of work
+# Of a log for each event that it has, compressed or not, at least.
+EVENT_BYTES = 10
 
 
-def is_large(spec: Any) -> bool:
-    """Whether a synthesis is worth more than one process."""
-    # A batch is one request to the endpoint, however many rows it has.
-    return bool(spec.train_rows + spec.validation_rows + spec.test_rows >= MANY and not spec.batches)
+def is_large(kind: str, spec: Any) -> bool:
+    """Whether a job `synth` or `nlplog` is worth more than one process."""
+    # A batch is one request to the endpoint, however many rows it has: one process sends it and waits.
+    if spec.batches:
+        return False
+    if kind == "synth":
+        return bool(spec.train_rows + spec.validation_rows + spec.test_rows >= MANY)
+    # What the analyst writes about an event is written sooner than it is sent.
+    logs = sum(path.stat().st_size for path in reader.expand(spec.logs))
+    return spec.teacher != "analyst" and logs >= MANY * EVENT_BYTES
 
 
 def synth(spec: ChatSpec, context: RunFolder, shard: int = SHARD) -> dict[str, Any]:
     """The job `synth` on all nodes; Ray is joined already. Everything else as `synth.chat.run`."""
-    return chat.run(spec, context, _Sharded(spec, shard), asking.Sharded(spec, shard))
+    return chat.run(spec, context, _Sharded(spec, shard), asking.Sharded("synth", spec, shard))
+
+
+def of_events(spec: NlplogSpec, context: RunFolder, shard: int = SHARD, many: int = MANY) -> dict[str, Any]:
+    """The job `nlplog` with endpoints on all nodes, or by this process when there are fewer than so `many` events."""
+
+    def ask(questions: Questions, call: Call, tick: Tick) -> tuple[Tally, Outcomes]:
+        by_all = len(questions.ids) >= many
+        return (asking.Sharded("nlplog", spec, shard) if by_all else here)(questions, call, tick)
+
+    return nlplog.run(spec, context, ask)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from loglore.data import json_rows, sources, tables
+from loglore.data import json_rows, sources, streams, tables
 from loglore.data.faults import Fault
 from loglore.data.json_rows import BadRow, Row
 
@@ -72,7 +72,7 @@ def placed_rows(
 
 
 def entries(
-    file: sources.DataFile, on_bytes: Callable[[int], None] | None = None, part: sources.Part | None = None
+    file: streams.DataFile, on_bytes: Callable[[int], None] | None = None, part: streams.Part | None = None
 ) -> Iterator[Entry]:
     """What stands in a file, in order: (place, row), or the fault of a row that cannot be read.
 
@@ -91,26 +91,26 @@ def entries(
             yield Place(file.name, number), row
 
 
-def parts(file: sources.DataFile, size: int) -> list[sources.Part | None]:
+def parts(file: streams.DataFile, size: int) -> list[streams.Part | None]:
     """A file cut into parts of about `size` bytes that `entries` reads one by one to the same rows.
 
     Plain JSON Lines are cut at line ends; any other file is one part: None, all of it.
 
     Raises:
-        InputError: as `sources.opened`.
+        InputError: as `streams.opened`.
     """
     if file.kind != "JSON" or file.compression or file.size <= size:
         return [None]
-    with sources.opened(file) as stream:
+    with streams.opened(file) as stream:
         starts = [start for start in json_rows.line_starts(stream, size) if start[0] < file.size]
     cut = pairwise([(0, 1), *starts, (file.size, 0)])
-    return [sources.Part(start, end - start, first) for (start, first), (end, _) in cut] if starts else [None]
+    return [streams.Part(start, end - start, first) for (start, first), (end, _) in cut] if starts else [None]
 
 
 def _rows_of(
-    file: sources.DataFile, on_bytes: Callable[[int], None] | None, part: sources.Part | None
+    file: streams.DataFile, on_bytes: Callable[[int], None] | None, part: streams.Part | None
 ) -> Iterator[tuple[int, Row | BadRow]]:
-    with sources.opened(file, on_bytes, part) as stream:
+    with streams.opened(file, on_bytes, part) as stream:
         if part is not None and part.start:
             yield from json_rows.lines(stream, b"", file.name, part.first)
             return

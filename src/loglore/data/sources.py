@@ -5,24 +5,17 @@ try to leave their folder (`../`), that hold archives, or that grow more than 10
 Fifield, "A better zip bomb", WOOT 2019: members may overlap, so their sizes together are compared with the archive's).
 """
 
-import errno
-import gzip
 import hashlib
-import io
-import struct
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
 
+from loglore.data.streams import DAMAGE, DataFile, Kind, Opener, is_damage
 from loglore.errors import InputError
 
-Opener = Callable[[], AbstractContextManager[Any]]
-
-Kind = Literal["JSON", "CSV", "Parquet", "text"]
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "JSON",
     ".jsonlines": "JSON",
@@ -34,25 +27,6 @@ SUFFIXES: dict[str, Kind] = {
 BOMB_RATIO = 100
 BOMB_BYTES = 1 << 30
 S3 = "s3://"
-
-
-@dataclass(frozen=True)
-class DataFile:
-    """One file of rows: `name` for the user (`archive.zip/member` inside one), `kind`, `compression`, stored bytes.
-
-    open: opens the stored bytes, compressed as they are. local: the path when it is a plain local file.
-    """
-
-    name: str
-    kind: Kind
-    compression: Literal["", "gz", "zst"]
-    size: int
-    open: Opener
-    local: Path | None = None
-
-    def __str__(self) -> str:
-        packed = {"": "", "gz": ", gzip", "zst": ", Zstandard"}[self.compression]
-        return f"{self.name} ({self.kind}{packed}, {self.size:,} bytes)"
 
 
 @dataclass(frozen=True)
@@ -156,8 +130,8 @@ def _find_zip(name: str, open_archive: Opener) -> Listing:
 def _first_bytes(stream: object, name: str, member: str) -> bytes:
     try:
         return cast(BinaryIO, stream).read(4)
-    except _ZIP_DAMAGE as fault:
-        if not _is_damage(fault):
+    except DAMAGE as fault:
+        if not is_damage(fault):
             raise
         raise InputError(f"{name}: {member}: damaged ZIP member: {fault}") from None
 
@@ -176,30 +150,10 @@ def _archive(stream: BinaryIO, name: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(stream) as archive:
             yield archive
-    except _ZIP_DAMAGE as fault:
-        if isinstance(fault, InputError) or not _is_damage(fault):
+    except DAMAGE as fault:
+        if isinstance(fault, InputError) or not is_damage(fault):
             raise
         raise InputError(f"{name}: damaged ZIP archive: {fault}") from None
-
-
-# What zipfile raises for archives with wrong offsets, sizes, names and flags (found by fuzzing).
-_ZIP_DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    IndexError,
-    OverflowError,
-    struct.error,
-    OSError,
-)
-
-
-def _is_damage(fault: BaseException) -> bool:
-    """Whether an error comes from the bytes; of those of the operating system only a seek to nowhere does."""
-    return not isinstance(fault, OSError) or fault.errno in (None, errno.EINVAL)
 
 
 def _check_member(name: str, member: zipfile.ZipInfo) -> None:
@@ -311,115 +265,3 @@ def s3_errors(url: str) -> Iterator[None]:
         raise InputError(f"{url}: access denied: {fault}") from None
     except (BotoCoreError, ClientError) as fault:
         raise InputError(f"{url}: {fault} (credentials and AWS_ENDPOINT_URL are taken from the environment)") from None
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an uncompressed file: `size` bytes from `start` on, where the line with number `first` begins."""
-
-    start: int
-    size: int
-    first: int
-
-
-@contextmanager
-def opened(
-    file: DataFile, on_bytes: Callable[[int], None] | None = None, part: Part | None = None
-) -> Iterator[BinaryIO]:
-    """Open a file, or a part of it, for reading, decompressed; `on_bytes` is told how many stored bytes were read.
-
-    Raises:
-        InputError: the stream turns out to be damaged while it is read; names the file.
-    """
-    try:
-        with file.open() as whole:
-            raw = whole if part is None else _of_part(whole, part)
-            stream = io.BufferedReader(_Counted(raw, on_bytes), 1 << 20) if on_bytes else raw
-            if file.compression == "gz":
-                stream = gzip.GzipFile(fileobj=stream)
-            elif file.compression == "zst":
-                stream = io.BufferedReader(_Unzstandard(stream), 1 << 20)
-            yield stream
-    except (*_ZIP_DAMAGE, _ZstandardError) as fault:
-        if isinstance(fault, InputError) or not _is_damage(fault):
-            raise
-        kind = {"": "file", "gz": "gzip file", "zst": "Zstandard file"}[file.compression]
-        raise InputError(f"{file.name}: damaged {kind}: {fault}") from None
-
-
-def _of_part(stream: BinaryIO, part: Part) -> BinaryIO:
-    stream.seek(part.start)
-    return io.BufferedReader(_Limited(stream, part.size), 1 << 20)
-
-
-class _Limited(io.RawIOBase):
-    """The next bytes of a stream, so many."""
-
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self._stream, self._left = stream, size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(min(len(buffer), self._left))
-        buffer[: len(data)] = data
-        self._left -= len(data)
-        return len(data)
-
-
-class _Counted(io.RawIOBase):
-    """A stream that tells how much was read from it."""
-
-    def __init__(self, stream: BinaryIO, on_bytes: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._on_bytes = on_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
-        buffer[: len(data)] = data
-        self._on_bytes(len(data))
-        return len(data)
-
-
-class _ZstandardError(Exception):
-    """A Zstandard stream that is damaged or cut off."""
-
-
-class _Unzstandard(io.RawIOBase):
-    """Zstandard frames, decompressed; the library's own reader takes a stream that is cut off for a whole one."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        import zstandard
-
-        self._library = zstandard
-        self._stream = stream
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._rest = b""
-        self._started = False
-        self._data = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._data:
-            block = self._rest or self._stream.read(1 << 18)
-            if not block:
-                if self._started:
-                    raise _ZstandardError("it is cut off")
-                return 0
-            try:
-                self._data = self._frame.decompress(block)
-            except self._library.ZstdError as fault:
-                raise _ZstandardError(fault) from None
-            self._rest, self._started = b"", True
-            if self._frame.eof:
-                self._rest, self._started = self._frame.unused_data, False
-                self._frame = self._library.ZstdDecompressor().decompressobj()
-        data, self._data = self._data[: len(buffer)], self._data[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)

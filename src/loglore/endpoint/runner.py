@@ -173,7 +173,7 @@ class Fanout:
                 live = [line for line in lines if not line.dead]
                 if not live:
                     raise JobError(f"no endpoint answers any more: {'; '.join(line.dead for line in lines)}")
-                await _all(
+                await together(
                     self._work(line, source, judge, lines)
                     for line in live
                     for _ in range(line.session.target.concurrency)
@@ -367,7 +367,7 @@ def run_anywhere(work: Coroutine[Any, Any, None]) -> None:
             pool.submit(asyncio.run, work).result()
 
 
-async def _all(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def together(jobs: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Run all; when one fails, stop the others and raise."""
     tasks = [asyncio.create_task(job) for job in jobs]
     try:

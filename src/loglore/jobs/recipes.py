@@ -217,10 +217,26 @@ def _resolved(value: Any, recipe: Recipe, outputs: Mapping[str, Mapping[str, Pat
     if isinstance(value, dict):
         return {key: _resolved(part, recipe, outputs, paths) for key, part in value.items()}
     if isinstance(value, list):
-        return [_resolved(part, recipe, outputs, paths) for part in value]
+        found = [_resolved(part, recipe, outputs, paths) for part in value]
+        return [each for part in found for each in (_matching(part, recipe.path.parent) if paths else [part])]
     if not isinstance(value, str):
         return value
     if REFERENCE.fullmatch(value):
         return filled(value, outputs, str(recipe.path))
     beside = recipe.path.parent / value
     return str(beside) if paths and not Path(value).is_absolute() and beside.exists() else value
+
+
+def _matching(value: Any, beside: Path) -> list[Any]:
+    """The files that a pattern stands for, looked up in `beside`, then the working directory; else the value itself.
+
+    So a job's inputs are files, whose contents can be compared and which can be handed to another machine.
+    """
+    if not isinstance(value, str) or "://" in value or not GLOB.search(value) or Path(value).exists():
+        return [value]
+    from loglore.logs import reader
+
+    try:
+        return [str(path) for path in reader.expand([beside / value])]
+    except InputError:
+        return [str(path) for path in reader.expand([Path(value)])]

@@ -198,6 +198,7 @@ def jobs(
     created_by: str | None = None,
     recipe: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    name: str | None = None,
     after: str | None = None,
     limit: int = 20,
 ) -> list[Job]:
@@ -210,6 +211,7 @@ def jobs(
         created_by: only of this key.
         recipe: only of this set.
         metadata: only with these texts.
+        name: only with this text in their name; ASCII letters of either case are the same.
         after: id of the last job of the page before.
         limit: most jobs of a page; ask for one more to learn whether there are more.
 
@@ -229,6 +231,8 @@ def jobs(
         query = query.where(JOBS.c.recipe == recipe)
     for key, value in (metadata or {}).items():
         query = query.where(JOBS.c.metadata[key].as_string() == value)
+    if name is not None:
+        query = query.where(JOBS.c.name.icontains(name, autoescape=True))
     return read(database, query)
 
 

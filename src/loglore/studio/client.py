@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx2
 
 from loglore.errors import InputError, JobError
+from loglore.studio import apart
 
 PART_BYTES = 8 * 1024 * 1024
 KEPT_S = 86_400
@@ -35,11 +36,11 @@ class Api:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self.url, self.has_key = url.rstrip("/"), key is not None
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         # Reading the certificates of the world takes a twentieth of a second, and loopback has none.
-        verify = self.url.startswith("https:")
+        self._verify = self.url.startswith("https:")
         self._client = httpx2.Client(
-            base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=headers, verify=verify
+            base_url=self.url, timeout=TIMEOUT, trust_env=False, headers=self._headers, verify=self._verify
         )
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
@@ -92,18 +93,20 @@ class Api:
                 return tail.decode("utf-8", "replace")
 
     def chat(self, body: Mapping[str, Any]) -> Iterator[str]:
-        """Pieces of the answer of `/v1/chat/completions`; closing the iterator stops it."""
-        with (
-            _plain_errors(self.url),
-            self._client.stream(
-                "POST", "/v1/chat/completions", json={**body, "stream": True}, timeout=httpx2.Timeout(None, connect=5.0)
-            ) as reply,
-        ):
-            if reply.status_code >= REFUSED:
-                reply.read()
-                _checked(reply)
-            for line in reply.iter_lines():
-                if line.startswith("data: {"):
+        """Pieces of the answer of `/v1/chat/completions`; closing the iterator stops it.
+
+        While nothing comes, an empty piece every second is where a caller can stop.
+
+        Raises:
+            InputError, JobError: the question was refused, or the answer broke off.
+        """
+        options: dict[str, Any] = {"base_url": self.url, "headers": self._headers, "verify": self._verify}
+        lines = apart.lines(options, "/v1/chat/completions", {**body, "stream": True}, _refused)
+        with _plain_errors(self.url), contextlib.closing(lines):  # type: ignore[type-var]
+            for line in lines:
+                if line is None:
+                    yield ""
+                elif line.startswith("data: {"):
                     chunk = json.loads(line.removeprefix("data: "))
                     if "error" in chunk:
                         raise _fault(SERVER_FAULT, chunk)
@@ -199,6 +202,11 @@ def _events(lines: Iterator[str]) -> Iterator[Event]:
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             yield name, json.loads(line.removeprefix("data: "))
+
+
+def _refused(reply: httpx2.Response) -> None:
+    if reply.status_code >= REFUSED:
+        _checked(reply)
 
 
 def _checked(reply: httpx2.Response) -> dict[str, Any]:

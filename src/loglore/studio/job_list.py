@@ -19,7 +19,7 @@ GROUPS: dict[str, tuple[str, ...] | None] = {
 
 
 def choose(kinds: Sequence[str], label: str, parameter: str, nothing: tuple[str, str]) -> dict[str, Any] | None:
-    """Draw jobs, the newest first, and a choice of one.
+    """Draw jobs, the newest first, by state and a part of their name, and a choice of one.
 
     Args:
         kinds: of jobs.
@@ -31,14 +31,18 @@ def choose(kinds: Sequence[str], label: str, parameter: str, nothing: tuple[str,
         The job that is chosen, None while there is none.
     """
     key = f"{kinds[0]}-{parameter}"
-    states = GROUPS[_group(key, parameter)]
+    columns = st.columns([2, 1], vertical_alignment="center")
+    with columns[0]:
+        states = GROUPS[_group(key, parameter)]
+    with columns[1]:
+        name = _name(key, parameter)
     before: list[str] = st.session_state.setdefault(f"jobs-before-{key}", [])
-    query = {"kind": list(kinds), "state": states, "limit": PAGE, "after": before[-1] if before else None}
+    query = {"kind": list(kinds), "state": states, "name": name, "limit": PAGE, "after": before[-1] if before else None}
     found = shared.api().get("/studio/jobs", **query)
     listed = found["data"]
     linked = _linked(parameter, kinds, {each["id"] for each in listed})
     if not listed and linked is None:
-        shared.empty(*(nothing if states is None else (say("common.no_match"), "")))
+        shared.empty(*(nothing if states is None and name is None else (say("common.no_match"), "")))
         return None
     _table(query, listed)
     _pager(key, before, found)
@@ -48,14 +52,25 @@ def choose(kinds: Sequence[str], label: str, parameter: str, nothing: tuple[str,
     return next((each for each in options if each["id"] == chosen), None)
 
 
-def _group(key: str, parameter: str) -> str:
-    def from_the_newest() -> None:
-        st.session_state.pop(f"jobs-before-{key}", None)
-        st.query_params.pop(parameter, None)
+def _from_the_newest(key: str, parameter: str) -> None:
+    st.session_state.pop(f"jobs-before-{key}", None)
+    st.query_params.pop(parameter, None)
 
+
+def _name(key: str, parameter: str) -> str | None:
+    """A part of the names of the jobs to be shown, None for all."""
+    found = st.text_input(
+        say("job.search"), placeholder=say("job.search"), key=f"jobs-name-{key}", label_visibility="collapsed",
+        max_chars=200, on_change=_from_the_newest, args=(key, parameter),
+    )  # fmt: skip
+    return found.strip() or None
+
+
+def _group(key: str, parameter: str) -> str:
     found = st.segmented_control(
         say("job.state"), list(GROUPS), default="all", required=True, key=f"jobs-group-{key}",
-        format_func=lambda name: say(f"job.group_{name}"), label_visibility="collapsed", on_change=from_the_newest,
+        format_func=lambda name: say(f"job.group_{name}"), label_visibility="collapsed",
+        on_change=_from_the_newest, args=(key, parameter),
     )  # fmt: skip
     return str(found or "all")
 

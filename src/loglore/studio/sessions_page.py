@@ -3,6 +3,8 @@
 import contextlib
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -15,7 +17,19 @@ from loglore.studio.words import say
 ENGINES = ("llama.cpp", "transformers", "vllm")
 DRAW_EVERY_S = 0.08
 TABS = ("playground", "endpoint", "history")
+COLUMNS = ("models", "engine", "node", "state", "asked", "started", "note")
 MOST = 50
+MOST_REPLICAS = 64
+SHOWN = ("node", "state", "asked")  # of a replica
+
+
+@dataclass
+class Played:
+    """An answer of a session in the playground; `over`: it came to its end, or broke off by itself."""
+
+    session: str
+    text: str = ""
+    over: bool = False
 
 
 def show() -> None:
@@ -23,8 +37,9 @@ def show() -> None:
     st.title(say("sessions.title"))
     with shared.errors_shown():
         ended = st.toggle(say("sessions.ended"), key="sessions-ended")
-        found = shared.api().get("/studio/sessions", ended=ended)["data"]
-        _start(is_first=not found)
+        listed = shared.api().get("/studio/sessions", ended=ended)
+        found = listed["data"]
+        _start(listed["executors"], is_first=not found)
         if not found:
             shared.empty(say("sessions.none"), say("sessions.none_help"))
             return
@@ -34,8 +49,8 @@ def show() -> None:
                 now = shared.api().get("/studio/sessions", ended=ended)["data"]
                 if [each["id"] for each in now] != [each["id"] for each in found]:
                     st.rerun()
-                head = [say(f"sessions.{name}") for name in ("models", "engine", "state", "asked", "started", "note")]
-                st.html(markup.table(head, [_row(each) for each in now], numbers=[3]))
+                head = [say(f"sessions.{name}") for name in COLUMNS]
+                st.html(markup.table(head, [_row(each) for each in now], numbers=[4]))
 
         st.fragment(table, run_every=shared.IDLE_REFRESH_S)()
         names = {each["id"]: f"{each['models'][0]} · {each['id'][-6:]}" for each in found}
@@ -48,6 +63,7 @@ def _row(each: dict[str, Any]) -> list[str]:
     return [
         f"<b>{escape(', '.join(each['models']))}</b>",
         escape(each["engine"]),
+        _node(each),
         shared.state(each["state"]),
         f"{each['interactions']:,}",
         shared.moment(each["started"]),
@@ -55,7 +71,12 @@ def _row(each: dict[str, Any]) -> list[str]:
     ]
 
 
-def _start(is_first: bool) -> None:
+def _node(each: dict[str, Any]) -> str:
+    """Where its engine is, as HTML."""
+    return escape(markup.clean(each["node"])) if each["node"] else escape(say("sessions.executor_local"))
+
+
+def _start(executors: Sequence[str], is_first: bool) -> None:
     models = [each["id"] for each in shared.api().every("/studio/models")]
     if not models:
         st.caption(say("sessions.need_model"))
@@ -70,12 +91,21 @@ def _start(is_first: bool) -> None:
         parallel = limits[1].number_input(say("sessions.parallel"), 1, 256, 1)
         minutes = limits[2].number_input(say("sessions.duration"), 1, 10**6, None, placeholder="–")
         most = limits[3].number_input(say("sessions.interactions"), 1, 10**9, None, placeholder="–")
+        more = st.columns(4, vertical_alignment="bottom")
+        replicas = more[0].number_input(
+            say("sessions.replicas"), 1, MOST_REPLICAS, 1, help=say("sessions.replicas_help")
+        )
+        executor = executors[0]
+        if len(executors) > 1:
+            executor = more[1].selectbox(
+                say("sessions.executor"), executors, format_func=lambda name: say(f"sessions.executor_{name}")
+            )
         keep = st.checkbox(say("sessions.keep"), True)
         if st.form_submit_button(say("sessions.start"), type="primary"):
             wish = {
                 "model": model, "name": name.strip() or None, "engine": engine, "context": context,
                 "parallel": int(parallel), "duration_s": minutes * 60.0 if minutes else None,
-                "interactions": most, "keep_history": keep,
+                "interactions": most, "keep_history": keep, "replicas": int(replicas), "executor": executor,
             }  # fmt: skip
             with st.spinner(say("sessions.starting")):
                 made = shared.api().post("/studio/sessions", {k: v for k, v in wish.items() if v is not None})
@@ -90,9 +120,17 @@ def _one(session: str) -> None:
         f"<code>{escape(found['url'])}</code></div>"
     )
     open_now = found["state"] not in ("stopped", "failed", "ended")
-    if columns[1].button(say("sessions.stop"), icon=":material/stop:", disabled=not open_now, width="stretch"):
+    several = len(found["replicas"]) > 1
+    help_ = say("sessions.stop_help_all") if several else None
+    if columns[1].button(
+        say("sessions.stop"), icon=":material/stop:", disabled=not open_now, width="stretch", help=help_
+    ):
         shared.api().delete(f"/studio/sessions/{session}")
         st.rerun()
+    if several:
+        _replicas(found)
+    elif found["node"]:
+        st.caption(f"{say('sessions.node')}: {markup.label(found['node'])}")
     playground, endpoint, history = st.tabs([say(f"sessions.tab_{each}") for each in TABS])
     with playground:
         _playground(found)
@@ -100,6 +138,23 @@ def _one(session: str) -> None:
         _endpoint(found)
     with history:
         _history(session)
+
+
+def _replicas(found: dict[str, Any]) -> None:
+    """The sessions that answer to the same id: where each is, how it does, what it was asked."""
+    listed = shared.api().get("/studio/sessions")["data"]
+    rows = [
+        [
+            f"<code>{escape(each['id'][-6:])}</code>",
+            _node(each),
+            shared.state(each["state"]),
+            f"{each['interactions']:,}",
+        ]
+        for each in listed
+        if each["id"] in found["replicas"]
+    ]
+    head = [say("sessions.replicas_of", count=len(found["replicas"])), *(say(f"sessions.{name}") for name in SHOWN)]
+    st.html(markup.table(head, rows, numbers=[3]))
 
 
 def _playground(found: dict[str, Any]) -> None:
@@ -120,30 +175,38 @@ def _playground(found: dict[str, Any]) -> None:
                 "model": model, "messages": messages, "temperature": temperature, "top_p": top_p,
                 "max_completion_tokens": int(tokens), "stop": [each for each in stop.split("|") if each] or None,
             }  # fmt: skip
-            st.session_state["played"] = [found["id"], ""]
+            st.session_state["played"] = Played(found["id"])
             _stream({name: value for name, value in body.items() if value is not None})
-        elif st.session_state.get("played", ("", ""))[0] == found["id"]:
-            st.html(markup.answer(st.session_state["played"][1]))
+        elif (played := st.session_state.get("played")) is not None and played.session == found["id"]:
+            st.html(markup.answer(played.text))
+            if not played.over:
+                st.caption(say("sessions.stopped"))
         if (fault := st.session_state.pop("play-fault", None)) is not None:
             st.error(say("chat.broke_off"), icon=":material/error:")
             st.code(fault, language=None, wrap_lines=True)
 
 
 def _stream(body: dict[str, Any]) -> None:
-    """Draw an answer as it comes; what has come is kept, also when it breaks off."""
-    place = st.empty()
+    """Draw an answer as it comes; what has come is kept, also when it breaks off or is stopped."""
+    place, button = st.empty(), st.empty()
+    # A click ends this script where it next draws something, and closing the pieces ends the answer.
+    button.button(say("sessions.stop_answer"), icon=":material/stop:", key="play-halt")
     drawn = 0.0
-    kept = st.session_state["played"]
+    played: Played = st.session_state["played"]
     try:
         with contextlib.closing(shared.api().chat(body)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
-                kept[1] += piece
-                if time.monotonic() - drawn > DRAW_EVERY_S:
-                    place.html(markup.answer(kept[1]))
+                played.text += piece
+                if not played.text:
+                    place.caption(say("sessions.waiting"))
+                elif time.monotonic() - drawn > DRAW_EVERY_S:
+                    place.html(markup.answer(played.text))
                     drawn = time.monotonic()
     except (InputError, JobError) as fault:
         st.session_state["play-fault"] = str(fault)
-    place.html(markup.answer(kept[1]))
+    played.over = True
+    button.empty()
+    place.html(markup.answer(played.text))
 
 
 def _endpoint(found: dict[str, Any]) -> None:

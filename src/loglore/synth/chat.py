@@ -19,12 +19,14 @@ from pydantic import Field, model_validator
 
 from loglore.data.files import read_rows
 from loglore.data.frame import log_of
+from loglore.endpoint.items import Tally
 from loglore.errors import InputError
 from loglore.logs import chunks, reader, templates
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
+from loglore.runs.progress import Tick
 from loglore.runs.spec import Spec, unknown_key
-from loglore.synth import analyst, prompts, rows, writers
+from loglore.synth import analyst, asking, prompts, rows, writers
 from loglore.synth.clean import Cleaner
 from loglore.synth.material import Digests, Source
 
@@ -92,7 +94,7 @@ class ChatSpec(Spec):
     tokenizer: Path | None = None
     duplicates: float | None = Field(None, ge=0.5, le=1)
     files: Literal["jsonl", "tutorial"] = "jsonl"
-    teacher: writers.Teacher = "analyst"
+    teacher: asking.Teacher = "analyst"
     language: Literal["en", "ja", "mix"] = "en"
     max_answer_tokens: int = Field(1500, ge=16)
     temperature: float = Field(0.0, ge=0, le=2)
@@ -120,7 +122,7 @@ def run(
     spec: ChatSpec,
     context: RunFolder,
     by_analyst: writers.ByAnalyst = writers.by_analyst,
-    by_endpoints: writers.AskAll = writers.by_endpoints,
+    ask: asking.AskAll = asking.here,
 ) -> dict[str, Any]:
     """Write `chunks.jsonl`, the rows of each split, and `removed.jsonl` (what was left out, and why).
 
@@ -142,17 +144,13 @@ def run(
             tally = None
             written = {name: by_analyst(shop, plan[name], tick) for name in SPLITS}
         else:
-            asked = [one for name in SPLITS for one in plan[name]]
-            tally, of_part = by_endpoints(shop, writers.call_of(spec, context.path), asked, tick)
-            written = {name: of_part(plan[name]) for name in SPLITS}
+            tally, written = _by_endpoints(shop, asking.call_of(spec, context.path), plan, ask, tick)
         counts = _write(spec, shop, written, context.path)
     failures = [row for row in shop.removed if row["status"] in ("failed", "unasked")]
     gone = [row for row in shop.removed if row["status"] not in ("failed", "unasked")]
     files.write_jsonl(context.path / REMOVED, gone)
-    names = NAMES[spec.files]
-    outputs = {"chunks": "chunks.jsonl", **{name: names[name] for name in SPLITS}, "removed": REMOVED}
-    if spec.mini_rows:
-        outputs["mini"] = names["mini"]
+    names = [*SPLITS, *(["mini"] if spec.mini_rows else [])]
+    outputs = {"chunks": "chunks.jsonl", "removed": REMOVED, **{name: NAMES[spec.files][name] for name in names}}
     result = {
         "outputs": outputs,
         "chunks": {name: len(splits[name]) for name in SPLITS},
@@ -169,7 +167,7 @@ def run(
     outputs["failures"] = FAILURES
     long = shop.notes["too_long_for_the_teacher"]
     notes = [f"{long} logs too long for the teacher were shown as digests"] if long else []
-    return {**result, **writers.account(tally, "rows", len(failures), notes)}
+    return {**result, **asking.account(tally, "rows", len(failures), notes)}
 
 
 def opened(spec: ChatSpec) -> tuple[writers.Workshop, dict[str, list[rows.Asked]]]:
@@ -183,6 +181,17 @@ def opened(spec: ChatSpec) -> tuple[writers.Workshop, dict[str, list[rows.Asked]
     return _workshop(spec, tasks, source, splits), _plan(spec, splits)
 
 
+def questions(spec: ChatSpec) -> asking.Questions:
+    """What is asked of endpoints, as `run` asks it.
+
+    Raises:
+        InputError: see `run`.
+    """
+    shop, plan = opened(spec)
+    writer = writers.ByEndpoints(shop, asking.call_of(spec, Path()))
+    return writer.questions([one for name in SPLITS for one in plan[name]])
+
+
 def preview(spec: ChatSpec, count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """The first requests of each endpoint as they would be sent: row id, URL, JSON body. Nothing is sent.
 
@@ -191,14 +200,10 @@ def preview(spec: ChatSpec, count: int) -> Iterator[tuple[str, str, dict[str, An
     """
     if spec.teacher == "analyst":
         raise InputError("nothing would be sent: the teacher is the built-in analyst")
-    tasks = _tasks(spec)
-    source, splits, _ = _material(spec)
-    plan = _plan(spec, splits)
-    writer = writers.ByEndpoints(_workshop(spec, tasks, source, splits), writers.call_of(spec, Path()))
-    asked = [one for name in ("train", "validation", "test") for one in plan[name]][:count]
-    for target in spec.teacher:
-        for one in asked:
-            yield one.id, target.url, writer.body(one, target)
+    shop, plan = opened(spec)
+    asked = [one for name in ("train", "validation", "test") for one in plan[name]]
+    writer = writers.ByEndpoints(shop, asking.call_of(spec, Path()))
+    yield from asking.preview(writer.questions(asked), spec.teacher, count)
 
 
 def split(
@@ -256,6 +261,20 @@ def choose(
         pairs += [(members[(start + index) % len(members)], task) for index in range(quota)]
     random.Random(f"{seed}:rows").shuffle(pairs)
     return pairs
+
+
+def _by_endpoints(
+    shop: writers.Workshop, call: asking.Call, plan: Mapping[str, Sequence[rows.Asked]], ask: asking.AskAll, tick: Tick
+) -> tuple[Tally, dict[str, Iterator[rows.Row]]]:
+    """The tally, and the rows of each split."""
+    writer = writers.ByEndpoints(shop, call)
+    tally, outcomes = ask(writer.questions([one for name in SPLITS for one in plan[name]]), call, tick)
+    written, start = {}, 0
+    for name in SPLITS:
+        end = start + len(plan[name])
+        written[name] = writer.rows(plan[name], outcomes(start, end))
+        start = end
+    return tally, written
 
 
 def _usable(cut: Sequence[chunks.Chunk], limit: int | None) -> tuple[list[chunks.Chunk], dict[str, int]]:

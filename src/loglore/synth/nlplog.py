@@ -18,15 +18,13 @@ from pydantic import Field, model_validator
 
 from loglore.data.corpus import held_out_templates
 from loglore.endpoint.items import FAILED, REJECTED
-from loglore.endpoint.redaction import Redactor
-from loglore.endpoint.target import Session
 from loglore.errors import InputError
 from loglore.logs import reader, templates
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.progress import Tick
 from loglore.runs.spec import Spec
-from loglore.synth import writers
+from loglore.synth import asking
 from loglore.synth.analyst import event as writer
 from loglore.synth.analyst.japanese import event as japanese
 from loglore.synth.analyst.occurrences import Event, events
@@ -68,7 +66,7 @@ class NlplogSpec(Spec):
     validation_share: float = Field(0.0, ge=0, le=0.5)
     seed: int = 0
     files: Literal["jsonl", "tutorial"] = "jsonl"
-    teacher: writers.Teacher = "analyst"
+    teacher: asking.Teacher = "analyst"
     prompt: Path | None = None
     language: Literal["en", "ja"] = "en"
     max_answer_tokens: int = Field(1500, ge=16)
@@ -87,7 +85,7 @@ class NlplogSpec(Spec):
         return self
 
 
-def run(spec: NlplogSpec, context: RunFolder) -> dict[str, Any]:
+def run(spec: NlplogSpec, context: RunFolder, ask: asking.AskAll = asking.here) -> dict[str, Any]:
     """Write `nlplog.jsonl`, or a training and a validation file.
 
     With endpoints also `failures.jsonl` (events without an answer, which the same command asks for again) and
@@ -104,8 +102,7 @@ def run(spec: NlplogSpec, context: RunFolder) -> dict[str, Any]:
         if spec.teacher == "analyst":
             rows = _by_analyst(spec, asked, by_key, tick)
         else:
-            teacher = Teacher(prompt_file(spec.prompt), mined.table, by_key, spec.language)
-            rows, account = _by_endpoints(spec, context, teacher, asked, tick)
+            rows, account = _by_endpoints(spec, context, _teacher(spec, mined, found), asked, ask, tick)
     kept = [row for members in rows.values() for row in _capped(members, spec.per_domain)]
     if not kept and not account:
         raise InputError(f"no event to write about in {', '.join(map(str, spec.logs))}")
@@ -130,14 +127,22 @@ def preview(spec: NlplogSpec, count: int) -> Iterator[tuple[str, str, dict[str, 
     """
     if spec.teacher == "analyst":
         raise InputError("nothing would be sent: the teacher is the built-in analyst")
+    yield from asking.preview(questions(spec), spec.teacher, count)
+
+
+def questions(spec: NlplogSpec) -> asking.Questions:
+    """What is asked of endpoints, as `run` asks it.
+
+    Raises:
+        InputError: see `run`.
+    """
     mined, found, asked = _events(spec)
+    return _teacher(spec, mined, found).questions(asked, asking.call_of(spec, Path()))
+
+
+def _teacher(spec: NlplogSpec, mined: templates.Mined, found: Sequence[Event]) -> Teacher:
     by_key = {event.template.key: event for event in found}
-    teacher = Teacher(prompt_file(spec.prompt), mined.table, by_key, spec.language)
-    call, redactor = writers.call_of(spec, Path()), Redactor()
-    for target in spec.teacher:
-        session = Session(target, redactor if target.redacts else None)
-        for event in asked[:count]:
-            yield event.template.key, target.url, session.body(teacher.item(event, call).request)
+    return Teacher(prompt_file(spec.prompt), mined.table, by_key, spec.language)
 
 
 def _events(spec: NlplogSpec) -> tuple[templates.Mined, list[Event], list[Event]]:
@@ -162,14 +167,14 @@ def _by_analyst(
 
 
 def _by_endpoints(
-    spec: NlplogSpec, context: RunFolder, teacher: Teacher, asked: Sequence[Event], tick: Tick
+    spec: NlplogSpec, context: RunFolder, teacher: Teacher, asked: Sequence[Event], ask: asking.AskAll, tick: Tick
 ) -> tuple[dict[str, list[tuple[int, Row]]], dict[str, Any]]:
     """Rows by domain, each as a first variant, and what the report says about the endpoints."""
-    tally, outcome_of = teacher.ask(asked, writers.call_of(spec, context.path), tick)
+    call = asking.call_of(spec, context.path)
+    tally, outcomes = ask(teacher.questions(asked, call), call, tick)
     rows: dict[str, list[tuple[int, Row]]] = {}
     failures, removed = [], []
-    for event in asked:
-        outcome = outcome_of(event)
+    for event, outcome in zip(asked, outcomes(0, len(asked)), strict=True):
         named = {"template": event.template.key, "text": event.template.text}
         if outcome is None or outcome["status"] == FAILED:
             failures.append({**named, "reason": outcome["reason"] if outcome else "not asked: the budget was used up"})
@@ -183,7 +188,7 @@ def _by_endpoints(
     return rows, {
         "outputs": {"failures": "failures.jsonl", "removed": "removed.jsonl"},
         "removed": kinds([fault for one in removed for fault in one.get("faults") or [one]]),
-        **writers.account(tally, "events", len(failures), []),
+        **asking.account(tally, "events", len(failures), []),
     }
 
 

@@ -8,7 +8,7 @@ An answer that fails is named in one repair turn; then the other four are kept a
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -16,20 +16,15 @@ from typing import Any
 
 import polars as pl
 
-from loglore.endpoint.batches import run_batches
-from loglore.endpoint.items import Accept, Again, Item, Reject, Tally
-from loglore.endpoint.limits import Budget
-from loglore.endpoint.redaction import Redactor
-from loglore.endpoint.runner import Fanout
+from loglore.endpoint.items import Accept, Again, Item, Reject
 from loglore.endpoint.target import Answer, Request
 from loglore.errors import InputError
 from loglore.logs import grok, grounding
 from loglore.logs.lookup import fold
-from loglore.runs.progress import Tick
 from loglore.synth import gate, prompts, strict
 from loglore.synth.analyst import event as writer
 from loglore.synth.analyst.occurrences import Event, Near
-from loglore.synth.writers import Call
+from loglore.synth.asking import Call, Questions
 
 MOST_LINES = 8
 MOST_NEIGHBOURS = 6
@@ -74,23 +69,10 @@ class Teacher:
         parts = self._table.partition_by("source", maintain_order=True)
         return {part["source"][0]: grounding.LogIndex(part) for part in parts}
 
-    def ask(
-        self, events: Sequence[Event], call: Call, tick: Tick
-    ) -> tuple[Tally, Callable[[Event], dict[str, Any] | None]]:
-        """Ask about all events; returns the tally and what gives an event's outcome."""
-        fanout = Fanout(
-            call.targets,
-            cache=call.cache,
-            outcomes=call.folder / "outcomes.jsonl",
-            budget=Budget(call.budget_dollars, call.budget_tokens),
-            redactor=Redactor(call.folder / "redaction.json" if call.batches else None),
-        )
-        items = (self.item(event, call) for event in events)
-        if call.batches:
-            tally = run_batches(fanout, items, self.judge, call.folder / "batches.jsonl", tick)
-        else:
-            tally = fanout.run(items, self.judge, tick)
-        return tally, lambda event: fanout.outcome(event.template.key)
+    def questions(self, events: Sequence[Event], call: Call) -> Questions:
+        """What is asked about events."""
+        ids = [event.template.key for event in events]
+        return Questions(ids, lambda place: self.item(events[place], call), self.judge)
 
     def item(self, event: Event, call: Call) -> Item:
         """The request about an event."""

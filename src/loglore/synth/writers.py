@@ -7,31 +7,18 @@ starts anew in a rerun (it takes seconds and repeats to the byte); endpoints go 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Discriminator, Tag
-
-from loglore import settings
-from loglore.endpoint.batches import run_batches
-from loglore.endpoint.items import ACCEPTED, FAILED, Accept, Again, Item, Reject, Tally
-from loglore.endpoint.limits import Budget
-from loglore.endpoint.redaction import Redactor
-from loglore.endpoint.runner import Fanout
-from loglore.endpoint.target import Answer, Request, Session, Target
+from loglore.endpoint.items import ACCEPTED, FAILED, Accept, Again, Item, Reject
+from loglore.endpoint.target import Answer, Request
 from loglore.errors import InputError
 from loglore.runs.progress import Tick
 from loglore.synth import analyst, gate
+from loglore.synth.asking import Call, Questions
 from loglore.synth.material import Digests, Material, Source, whole
 from loglore.synth.prompts import Task
 from loglore.synth.rows import Asked, Row, row
 
-# Who answers: `analyst`, or endpoints; one endpoint needs no list.
-_Named = Annotated[
-    Annotated[Literal["analyst"], Tag("name")] | Annotated[list[Target], Tag("endpoints")],
-    Discriminator(lambda value: "name" if isinstance(value, str) else "endpoints"),
-]
-Teacher = Annotated[_Named, BeforeValidator(lambda value: [value] if isinstance(value, Mapping) else value)]
 # Tokens that a chat template puts around a prompt, at most.
 FRAME_TOKENS = 64
 
@@ -110,71 +97,17 @@ def by_analyst(shop: Workshop, plan: Sequence[Asked], tick: Tick) -> Iterator[Ro
         tick()
 
 
-@dataclass(frozen=True)
-class Call:
-    """How endpoints are asked: longest answer in tokens, temperature, seed, and where their journals are."""
-
-    targets: Sequence[Target]
-    max_tokens: int
-    temperature: float
-    seed: int
-    budget_dollars: float | None
-    budget_tokens: int | None
-    batches: bool
-    cache: Path
-    folder: Path
-
-
-def call_of(spec: Any, folder: Path) -> Call:
-    """How a spec (of the chat or the NLPLog job) wants endpoints to be asked; answers are cached under LOGLORE_HOME."""
-    return Call(
-        targets=spec.teacher,
-        max_tokens=spec.max_answer_tokens,
-        temperature=spec.temperature,
-        seed=spec.seed,
-        budget_dollars=spec.budget_dollars,
-        budget_tokens=spec.budget_tokens,
-        batches=spec.batches,
-        cache=settings.load().home / "answers.jsonl",
-        folder=folder,
-    )
-
-
-# Yields the rows of a part of the plan.
-RowsOf = Callable[[Sequence[Asked]], Iterator[Row]]
-AskAll = Callable[[Workshop, Call, Sequence[Asked], Tick], tuple[Tally, RowsOf]]
-
-
-def by_endpoints(shop: Workshop, call: Call, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, RowsOf]:
-    """Ask for all rows from this process; returns the tally and what yields the rows of a part of the plan."""
-    return ByEndpoints(shop, call).write(plan, tick)
-
-
 class ByEndpoints:
     """Rows by language models."""
 
     def __init__(self, shop: Workshop, call: Call) -> None:
         self.shop = shop
         self.call = call
-        # Kept only for batches, which another process may fetch.
-        self.redactor = Redactor(call.folder / "redaction.json" if call.batches else None)
 
-    def write(self, plan: Sequence[Asked], tick: Tick) -> tuple[Tally, RowsOf]:
-        """Ask for all rows; returns the tally and what yields the rows of a part of the plan."""
-        call = self.call
-        fanout = self.fanout(Budget(call.budget_dollars, call.budget_tokens))
-        items = map(self.item, plan)
-        if call.batches:
-            tally = run_batches(fanout, items, self.judge, call.folder / "batches.jsonl", tick)
-        else:
-            tally = fanout.run(items, self.judge, tick)
-        return tally, lambda part: self.rows(part, (fanout.outcome(asked.id) for asked in part))
-
-    def fanout(self, budget: Budget, known: Path | None = None) -> Fanout:
-        """What asks; `known`: a cache of answers to look in as well."""
-        call = self.call
-        outcomes = call.folder / "outcomes.jsonl"
-        return Fanout(call.targets, call.cache, outcomes, budget, self.redactor, known=known)
+    def questions(self, plan: Sequence[Asked]) -> Questions:
+        """What is asked for rows."""
+        ids = [asked.id for asked in plan]
+        return Questions(ids, lambda place: self.item(plan[place]), self.judge, self.shop.notes)
 
     def rows(self, part: Sequence[Asked], outcomes: Iterable[Mapping[str, Any] | None]) -> Iterator[Row]:
         """The rows of a part of the plan, by what became of each."""
@@ -190,10 +123,6 @@ class ByEndpoints:
                 faults = outcome["detail"]
                 kind = faults[0]["kind"]
                 self.shop.note_removed(asked.id, asked.task, "gate", kind, outcome["reason"], faults)
-
-    def body(self, asked: Asked, target: Target) -> dict[str, Any]:
-        """The JSON body that an endpoint would be sent for a row."""
-        return Session(target, self.redactor if target.redacts else None).body(self.item(asked).request)
 
     def item(self, asked: Asked) -> Item:
         """The request for a row."""
@@ -258,20 +187,3 @@ class ByEndpoints:
 def tokens(text: str) -> int:
     """About how many tokens a text has, on the high side: log text takes 2 bytes a token at worst."""
     return len(text.encode()) // 2
-
-
-def account(tally: Tally, unit: str, failures: int, notes: Sequence[str]) -> dict[str, Any]:
-    """What endpoints did and cost, for the report and in words."""
-    first = tally.accepted - tally.repaired
-    asked = tally.accepted + tally.rejected + tally.failed
-    parts = [
-        f"{asked} {unit} asked: {first} accepted at once, {tally.repaired} after a repair, {tally.rejected} removed by "
-        f"the gate, {tally.failed} failed",
-        f"{tally.prompt_tokens:,} + {tally.completion_tokens:,} tokens, ${tally.cost:.4f} (now: ${tally.paid:.4f})",
-        *notes,
-    ]
-    if tally.stopped:
-        parts.append(f"stopped by the {tally.stopped}: {tally.unasked} {unit} not asked")
-    if failures:
-        parts.append(f"{failures} {unit} in failures.jsonl; the same command asks for them again")
-    return {"teaching": dict(vars(tally)), "unfinished": tally.unfinished, "summary": "; ".join(parts) + "."}
