@@ -1,11 +1,12 @@
 # make quickstart: the whole workflow. make test: the tests. All install into .venv first (make install).
 # make test-cluster: the tests of jobs on a Ray cluster, which need Ray (240 MB).
+# make test-deepspeed: training by DeepSpeed in two processes on CPUs, which needs DeepSpeed and a C++ compiler.
 # make test-browser: the pages in Debian's Chromium.
 PYTHON ?= python3
 BIN := .venv/bin
 BROWSER ?= tests/studio/test_browser.py tests/studio/test_browser_chat.py tests/studio/test_browser_views.py
 
-.PHONY: install quickstart test test-cluster test-browser lint
+.PHONY: install quickstart test test-cluster test-deepspeed test-browser lint
 
 install: .venv/installed
 
@@ -30,6 +31,13 @@ test-cluster: .venv/installed-ray
 
 .venv/installed-ray: .venv/installed requirements-ray.lock
 	$(BIN)/pip install --quiet --no-deps --requirement requirements-ray.lock
+	@touch $@
+
+test-deepspeed: .venv/installed-deepspeed
+	$(BIN)/pytest --numprocesses 0 tests/train/test_deepspeed.py
+
+.venv/installed-deepspeed: .venv/installed requirements-deepspeed.lock
+	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --no-deps --requirement requirements-deepspeed.lock
 	@touch $@
 
 test-browser: install

@@ -8,6 +8,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
@@ -52,18 +53,19 @@ def test_lock_is_what_is_installed_and_closed() -> None:
                 assert wanted.name.lower().replace("_", "-").replace(".", "-") in pins, f"{name} needs {wanted.name}"
 
 
-def test_lock_of_ray_only_adds() -> None:
-    ours, ray = locked("requirements.lock"), locked("requirements-ray.lock")
-    assert not ours.keys() & ray.keys()
-    pins = ours | ray
+@pytest.mark.parametrize(("extra", "package"), [("ray", "ray"), ("deepspeed", "deepspeed")])
+def test_locks_of_their_own_only_add(extra: str, package: str) -> None:
+    ours, added = locked("requirements.lock"), locked(f"requirements-{extra}.lock")
+    assert not ours.keys() & added.keys()
+    pins = ours | added
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for wanted in map(Requirement, project["optional-dependencies"]["ray"]):
+    for wanted in map(Requirement, project["optional-dependencies"][extra]):
         assert wanted.specifier.contains(pins[wanted.name]), wanted
     try:
-        metadata.version("ray")
+        metadata.version(package)
     except metadata.PackageNotFoundError:
-        return  # `make test-cluster` looks at the rest
-    for name, version in ray.items():
+        return  # `make test-cluster` and `make test-deepspeed` look at the rest
+    for name, version in added.items():
         assert metadata.version(name) == version, name
         for text in metadata.requires(name) or []:
             wanted = Requirement(text)

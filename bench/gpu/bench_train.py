@@ -5,7 +5,9 @@
 
 Weights are random in the shapes of Llama-3.2-1B and Llama-3.1-8B, tokens are random, so nothing is downloaded. Peers
 run in the same process on the same rows: `transformers.Trainer` on padded batches, and TRL's `SFTTrainer` with packing
-where it is installed. "Useful" tokens are those of the samples, padding left out.
+where it is installed. "Useful" tokens are those of the samples, padding left out. Activations are kept, by all alike;
+rows that say "checkpointing" compute them again, which costs half as much time once more in LoRA and a third in full
+training, and is what is left where they do not fit.
 
 MFU: FLOP = (6 for full, 4 for LoRA) x matrix parameters (input embeddings left out, output head counted) x tokens +
 causal attention (6 or 4 x layers x width x tokens x mean context), over the time, over the dense bf16 peak: that of the
@@ -15,12 +17,13 @@ data sheet where the device is known; the one measured here (a product of large 
 import argparse
 import gc
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,16 +31,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Trainer, TrainingArguments
 
 from loglore.data.packing import flatten
 from loglore.data.render import Rendered
 from loglore.models.attention import register
 from loglore.runs.folder import RunFolder
+from loglore.train import base
 from loglore.train.hyperparameters import Hyperparameters, load
 from loglore.train.loss import summed_loss, tensors
 from loglore.train.plan import Plan
 from loglore.train.trainer import PackedTrainer
+from loglore.train.world import ALONE
 
 # Dense bf16 TFLOP/s of the data sheets.
 PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
@@ -64,12 +70,13 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: a shape, how it is trained, tokens a row, rows a step."""
+    """What a trainer is given: a shape, how it is trained, tokens a row, rows a step; compute activations twice."""
 
     shape: str
     training_type: str
     length: int
     rows: int
+    checkpointing: bool = False
 
 
 def main() -> None:
@@ -82,23 +89,32 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and not asked.tiny:
         sys.exit("no CUDA device; --tiny shows on a CPU that the code runs")
-    cases = [Case("tiny", "full", 256, 2), Case("tiny", "lora", 256, 2)]
+    cases = [Case("tiny", "full", 256, 2), Case("tiny", "lora", 256, 2), Case("tiny", "lora", 256, 2, True)]
     if not asked.tiny:
-        cases = [Case("1B", "full", n, 32768 // n) for n in (4096, 8192)]
-        cases += [Case("8B", "lora", n, 16384 // n) for n in (4096, 8192)]
+        # What the published figures are about first: device time may end before the table does.
+        cases = [
+            Case(shape, training, length, tokens // length)
+            for length in (4096, 8192)
+            for shape, training, tokens in (("8B", "lora", 16384), ("1B", "full", 32768))
+        ]
+        cases.append(Case("8B", "lora", 8192, 2, True))
     started = time.monotonic()
     peak = describe(device)
     print("\n| model | training | tokens a row | trainer | attention | useful tokens/s | MFU | peak GiB | loss |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for case in cases:
-        for name, attention, runner in trainers(device, case):
-            if time.monotonic() - started > 60 * asked.minutes:
-                sys.exit(f"{asked.minutes:g} minutes are over: {case} by {name} and what follows were not run")
-            row = measure(case, name, attention, runner, device, peak, asked.steps)
-            print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
-            if asked.out:
-                with asked.out.open("a") as stream:
-                    stream.write(json.dumps(row) + "\n")
+    rows = [(case, *trainer) for case in cases for trainer in trainers(device, case)]
+    if _version("deepspeed"):
+        # Last: what it sets up stays for the rest of the process.
+        full = next(case for case in cases if case.training_type == "full")
+        rows += [(full, f"LogLore, ZeRO {stage}", register(), partial(run_ours, stage=stage)) for stage in (1, 3)]
+    for case, name, attention, runner in rows:
+        if time.monotonic() - started > 60 * asked.minutes:
+            sys.exit(f"{asked.minutes:g} minutes are over: {case} by {name} and what follows were not run")
+        row = measure(case, name, attention, runner, device, peak, asked.steps)
+        print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
+        if asked.out:
+            with asked.out.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
 
 
 def describe(device: str) -> float:
@@ -156,7 +172,8 @@ def measure(
     rows = [_samples(rng, each, vocabulary) for each in lengths]
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    row = {"model": case.shape, "training": case.training_type, "tokens a row": case.length, "trainer": name}
+    training = case.training_type + (", checkpointing" if case.checkpointing else "")
+    row = {"model": case.shape, "training": training, "tokens a row": case.length, "trainer": name}
     row["attention"] = attention
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -207,18 +224,41 @@ class InMemory:
 
 
 def run_ours(
-    case: Case, attention: str, rows: list[list[Rendered]], device: str, folder: Path, bits: int | None = None
+    case: Case,
+    attention: str,
+    rows: list[list[Rendered]],
+    device: str,
+    folder: Path,
+    bits: int | None = None,
+    stage: int | None = None,
 ) -> tuple[float, int, float]:
-    """`PackedTrainer`, one packed row a forward pass; `bits`: of the frozen weights, by bitsandbytes."""
-    requested = _hyperparameters(case)
+    """`PackedTrainer`, one packed row a forward pass.
+
+    `bits`: of the frozen weights, by bitsandbytes. `stage`: of DeepSpeed's ZeRO, which divides among one GPU here.
+    """
+    requested = _hyperparameters(case, **({"distributed_backend": "deepspeed", "zero_stage": stage} if stage else {}))
     packed = [flatten(samples) for samples in rows]
     steps = InMemory([packed[start : start + case.rows] for start in range(0, len(packed), case.rows)])
     model = _model(case.shape, attention, device) if bits is None else _quantized(case.shape, attention, folder, bits)
     if case.training_type == "lora":
-        model = _lora(model, autocast=False)
+        model = get_peft_model(model, base.lora_config(requested), autocast_adapter_dtype=False)
+    if case.checkpointing:
         model.enable_input_require_grads()
     clock = _Clock(device)
-    loop = PackedTrainer(model, Plan(steps, [], 1), requested, RunFolder(folder, {}), lambda *_, **__: clock.step())
+    given = model, Plan(steps, [], 1), requested, RunFolder(folder, {}), lambda *_, **__: clock.step()
+    if stage:
+        from loglore.train.distributed import DistributedTrainer
+
+        os.environ |= {
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "29511",
+        }
+        loop = DistributedTrainer(*given, ALONE)
+    else:
+        loop = PackedTrainer(*given)
     loop.train()
     losses = [row["loss"] for row in loop.context.metrics() if "loss" in row]
     return clock.seconds(), sum(steps.tokens()[2:]), losses[-1]
@@ -232,7 +272,8 @@ def run_trainer(
     per_step = max(1, round(len(samples) / (len(rows) // case.rows)))
     model = _model(case.shape, attention, device)
     if case.training_type == "lora":
-        model = _lora(model, autocast=True)
+        model = _lora(model)
+    if case.checkpointing:
         model.enable_input_require_grads()
     data = [{"input_ids": sample.ids.tolist(), "labels": sample.ids.tolist()} for sample in samples]
     arguments = _arguments(case, folder, len(rows) // case.rows, device)
@@ -261,7 +302,7 @@ def run_trl(
 
     model = _model(case.shape, attention, device)
     if case.training_type == "lora":
-        model = _lora(model, autocast=True)
+        model = _lora(model)
     arguments = _arguments(case, folder, len(rows) // case.rows, device)
     arguments.update({"per_device_train_batch_size": 1, "gradient_accumulation_steps": case.rows})
     config = SFTConfig(**arguments, packing=True, max_length=case.length)
@@ -304,13 +345,14 @@ def _attentions(device: str) -> list[str]:
     return [register(), *(["flash_attention_2"] if device == "cuda" and _version("flash-attn") else [])]
 
 
-def _hyperparameters(case: Case) -> Hyperparameters:
+def _hyperparameters(case: Case, **more: object) -> Hyperparameters:
     return load(
         {
+            **more,
             "batch_size": 1, "gradient_accumulation_steps": case.rows, "epochs": 1, "learning_rate": 1e-5,
             "max_sequence_length": case.length, "training_type": case.training_type, "lora_rank": 16, "lora_alpha": 32,
-            "mixed_precision": "bf16", "disable_gradient_checkpointing": case.shape == "tiny", "eval_strategy": "no",
-            "checkpoint_strategy": "no", "liger_kernel": _version("liger-kernel") is not None, "lora_dropout": 0.0,
+            "mixed_precision": "bf16", "disable_gradient_checkpointing": not case.checkpointing, "eval_strategy": "no",
+            "checkpoint_strategy": "no", "liger_kernel": liger_works(), "lora_dropout": 0.0,
         }
     )  # fmt: skip
 
@@ -322,8 +364,8 @@ def _arguments(case: Case, folder: Path, steps: int, device: str) -> dict[str, A
         "learning_rate": 1e-5,
         "bf16": True,
         "use_cpu": device == "cpu",
-        "gradient_checkpointing": case.shape != "tiny",
-        "use_liger_kernel": _version("liger-kernel") is not None and device == "cuda",
+        "gradient_checkpointing": case.checkpointing,
+        "use_liger_kernel": liger_works(),
         "report_to": "none",
         "save_strategy": "no",
         "logging_strategy": "no",
@@ -341,18 +383,14 @@ def _model(shape: str, attention: str, device: str) -> Any:
 
 def _quantized(shape: str, attention: str, folder: Path, bits: int) -> Any:
     """The model of `_model`, saved and loaded as a run loads it with `quantization_bit`."""
-    from loglore.train import base
-
     _model(shape, attention, "cuda").save_pretrained(folder / "whole")
     asked = {"quantization_bit": bits, "training_type": "lora", "flash_attention_v2": attention.startswith("flash")}
     return base.bare(folder / "whole", load(asked), "bfloat16").train()
 
 
-def _lora(model: Any, autocast: bool) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(model, config, autocast_adapter_dtype=autocast)
+def _lora(model: Any) -> Any:
+    """As a user of PEFT would have it, adapters in fp32."""
+    return get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
 
 
 def _tokenizer(case: Case) -> Any:
@@ -400,6 +438,23 @@ def _timed(work: Callable[[], Any], device: str) -> float:
     if device == "cuda":
         torch.cuda.synchronize()
     return time.monotonic() - start
+
+
+@cache
+def liger_works() -> bool:
+    """Whether Liger's kernels can be compiled and run here: else every row would fail by them."""
+    if not torch.cuda.is_available() or _version("liger-kernel") is None:
+        return False
+    try:
+        from liger_kernel.transformers.rms_norm import LigerRMSNorm
+
+        layer = LigerRMSNorm(64).to("cuda", torch.bfloat16)
+        layer(torch.randn(4, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True)).sum().backward()
+        torch.cuda.synchronize()
+    except Exception as fault:  # whatever a missing compiler or another Triton says
+        print("Liger does not run:", " ".join(str(fault).split())[:200])
+        return False
+    return True
 
 
 def _version(package: str) -> str | None:

@@ -37,16 +37,20 @@ def test_packed_row_gives_each_sample_the_logits_it_has_alone(tiny_model: Path, 
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     groups=st.sampled_from([(4, 4), (4, 2), (4, 1)]),
     window=st.sampled_from([None, 1, 3]),
+    listed=st.booleans(),
 )
 @settings(max_examples=30, deadline=None)
-def test_equals_attention_written_out(sizes: list[int], groups: tuple[int, int], window: int | None) -> None:
+def test_equals_attention_written_out(
+    sizes: list[int], groups: tuple[int, int], window: int | None, listed: bool
+) -> None:
     torch.manual_seed(sum(sizes))
     length = sum(sizes)
     query = torch.randn(1, groups[0], length, 8, dtype=torch.float64)
     key, value = (torch.randn(1, groups[1], length, 8, dtype=torch.float64) for _ in range(2))
     bounds = torch.tensor([0, *np.cumsum(sizes)], dtype=torch.int32)
+    segments = {"segment_ends": bounds.tolist()} if listed else {"cu_seq_lens_q": bounds}
     out, _ = segmented_attention(
-        torch.nn.Module(), query, key, value, None, scaling=0.3, sliding_window=window, cu_seq_lens_q=bounds
+        torch.nn.Module(), query, key, value, None, scaling=0.3, sliding_window=window, **segments
     )
     segment = np.repeat(np.arange(len(sizes)), sizes)
     for head in range(groups[0]):

@@ -3,30 +3,22 @@
 All stages, in fp32 and in bf16, whose masters and rounding are the same in one process and in shards.
 """
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from support_tiny import TEXTS
+from support_distributed import BASE, in_two, metrics, spec, write_pairs, write_rows
 
 from loglore.errors import InputError, JobError
 from loglore.models.load import load_model
 from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.train import deepspeed, hyperparameters
-from loglore.train.job import TrainSpec, run
-
-BASE = {
-    "batch_size": 1, "gradient_accumulation_steps": 2, "epochs": 2, "learning_rate": 5e-3, "max_sequence_length": 128,
-    "mixed_precision": "none", "disable_gradient_checkpointing": True, "checkpoint_strategy": "no",
-    "lr_warmup_ratio": 0.0, "eval_strategy": "epoch", "lora_dropout": 0.0, "max_grad_norm": 0.5,
-}  # fmt: skip
+from loglore.train.job import run
 
 BF16 = {"mixed_precision": "bf16"}
 LORA = {"training_type": "lora"}
@@ -44,78 +36,19 @@ DDP = ["plain", "bf16-lora", "sigmoid"]
 # Long enough to be told to stop in the middle.
 LONG = {**FSDP, **BF16, "epochs": 6, "learning_rate": 1e-3}
 
-# Runs every case in the same two processes: starting processes costs more than training the tiny model.
-WORKER = """
-import json, sys
-from pathlib import Path
-import torch
-from torch.distributed.tensor import DTensor
-from transformers import Trainer
-from loglore.runs.folder import RunFolder
-from loglore.train import job
-from loglore.train.world import Follower, join
-
-seen = {}
-train = Trainer.train
-
-def looked_at(self, *args, **kwargs):
-    models = [self.model, getattr(self, "ref_model", None)]
-    weights = [weight for model in models if model is not None for weight in model.parameters()]
-    seen["dtensors"] = sum(isinstance(weight, DTensor) for weight in weights)
-    seen["weights"] = len(weights)
-    result = train(self, *args, **kwargs)
-    seen["wrapped"] = type(self.model_wrapped).__name__
-    return result
-
-Trainer.train = looked_at
-folder = Path(sys.argv[1])
-world = join(False)
-for name, spec in json.loads(sys.argv[2]).items():
-    place = folder / name
-    context = RunFolder(place, {}) if world.leads else Follower(place)
-    world.wait()
-    result = job.run(job.TrainSpec.parse(spec, name), context)
-    if world.leads:
-        (place / "seen.json").write_text(json.dumps({**seen, "result": result}))
-torch.distributed.destroy_process_group()
-"""
-
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rows") / "corpus.jsonl"
-    files.write_jsonl(path, [{"text": f"{text} {number}"} for number, text in enumerate(TEXTS)])
+    write_rows(path)
     return path
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
-    rows = [
-        {
-            "conversations": [{"from": "human", "value": f"{number}. What is this?\n{text[:80]}"}],
-            "chosen": {"from": "gpt", "value": f"Line {number}: the disk is full."},
-            "rejected": {"from": "gpt", "value": f"I do not know {number * 7}"},
-        }
-        for number, text in enumerate(TEXTS[:8])
-    ]
-    files.write_jsonl(path, rows)
+    write_pairs(path)
     return path
-
-
-def spec(folder: Path, model: Path, rows: Path, **changed: object) -> TrainSpec:
-    processes = changed.pop("processes", 1)
-    path = folder / f"h-{len(list(folder.glob('h-*')))}.json"
-    path.write_text(json.dumps({**BASE, **changed}))
-    stage = "dpo" if "pref_loss" in changed else "cpt"
-    return TrainSpec(
-        stage=stage, model=model, train=rows, validation=rows, hyperparameters=path, general_text=False,
-        processes=processes,
-    )  # fmt: skip
-
-
-def metrics(folder: Path, key: str = "loss") -> list[float]:
-    return [row[key] for row in files.read_jsonl_log(folder / "metrics.jsonl") if key in row]
 
 
 @pytest.fixture(scope="module")
@@ -127,15 +60,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, rows: Path,
     asked = {f"ddp-{name}": spec(folder, tiny_model, data[name], **all_cases[name]) for name in DDP}
     asked |= {f"fsdp-{name}": spec(folder, tiny_model, data[name], **FSDP, **all_cases[name]) for name in all_cases}
     asked["fsdp-long"] = spec(folder, tiny_model, rows, **LONG)
-    script = folder / "worker.py"
-    script.write_text(WORKER)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    specs = json.dumps({name: one.model_dump(mode="json") for name, one in asked.items()})
-    subprocess.run(
-        [*torchrun, str(script), str(folder / "two"), specs],
-        check=True,
-        timeout=280,
-    )
+    in_two(folder / "two", asked)
     for name, case in all_cases.items():
         one = spec(folder, tiny_model, data[name], gradient_accumulation_steps=4, **case)
         run(one, RunFolder(folder / "one" / name, {}))
@@ -226,12 +151,21 @@ def test_several_machines_are_a_clusters_to_give(tmp_path: Path, tiny_model: Pat
         run(asked, RunFolder(tmp_path / "run", {}))
 
 
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_deepspeed_that_is_not_there_is_one_line(tmp_path: Path, tiny_model: Path, rows: Path) -> None:
+    asked = spec(tmp_path, tiny_model, rows, processes=2, distributed_backend="deepspeed")
+    with pytest.raises(InputError, match=r"`distributed_backend`: deepspeed is not installed; install the extra"):
+        run(asked, RunFolder(tmp_path / "run", {}))
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_configuration_says_what_was_asked(stage: int) -> None:
     asked = hyperparameters.load({**BASE, "distributed_backend": "deepspeed", "zero_stage": stage})
     found = deepspeed.configuration(asked, 1, 6, 8, 4096)
     assert found["zero_optimization"]["stage"] == stage
     assert found["train_batch_size"] == 48 and found["gradient_clipping"] == 0.5
-    assert found["bf16"] == {"enabled": False}
+    assert found["bf16"] == {"enabled": False} and "data_types" not in found
+    halves = deepspeed.configuration(hyperparameters.load({**BASE, "mixed_precision": "bf16"}), 1, 6, 8, 4096)
+    assert halves["data_types"] == {"grad_accum_dtype": "fp32"} and halves["communication_data_type"] == "fp32"
     # transformers checks what of it contradicts the Trainer's arguments, without DeepSpeed itself.
     assert ("stage3_gather_16bit_weights_on_model_save" in found["zero_optimization"]) == (stage == 3)

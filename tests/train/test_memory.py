@@ -78,15 +78,19 @@ def test_sharding_divides_what_it_says(model: Path) -> None:
     whole = memory.architecture(model, hyperparameters.load({})).parameters
     zero = [found(distributed_backend="deepspeed", zero_stage=stage) for stage in (1, 2, 3)]
     assert [one["optimizer"] for one in zero] == [12 * whole / 8] * 3
-    assert [one["gradients"] for one in zero] == [2 * whole, 2 * whole / 8, 2 * whole / 8]
+    assert [one["gradients"] for one in zero] == [4 * whole, 4 * whole / 8, 4 * whole / 8]
     assert [one["weights"] for one in zero] == [2 * whole, 2 * whole, 2 * whole / 8]
+    plain = found(distributed_backend="deepspeed", zero_stage=3, mixed_precision="none")
+    assert (plain["weights"], plain["gradients"]) == (4 * whole / 8, 4 * whole / 8)
     sharded = found(distributed_backend="fsdp")
     assert (sharded["gradients"], sharded["optimizer"]) == (4 * whole / 8, 12 * whole / 8)
     wide = found(distributed_backend="fsdp", mixed_precision="none")
     assert (wide["gradients"], wide["optimizer"]) == (4 * whole / 8, 8 * whole / 8)
     # A reference of its own, against none.
-    pair = [found("dpo", distributed_backend="fsdp", pref_loss=loss)["weights"] for loss in ("ipo", "orpo")]
-    assert pair[0] - pair[1] == 4 * whole / 8
+    for backend, reference in (("fsdp", 4 * whole / 8), ("deepspeed", 2 * whole / 8)):
+        divided = {"distributed_backend": backend, "zero_stage": 3}
+        pair = [found("dpo", pref_loss=loss, **divided)["weights"] for loss in ("ipo", "orpo")]
+        assert pair[0] - pair[1] == reference
     assert found()["logits"] == 0  # Liger never holds them
 
 

@@ -72,3 +72,10 @@ def test_weights_of_a_model_are_rounded_each_with_other_noise() -> None:
     assert first.dtype == second.dtype == torch.bfloat16 and not torch.equal(first, second)
     assert first.double().mean().item() == pytest.approx(0.3, abs=1e-4)
     assert (model[0].bias == 0.5).all()
+
+
+def test_many_periods_in_one_go_as_on_a_gpu_give_the_bits_of_one_at_a_time() -> None:
+    source = torch.randn(5 * PERIOD + 77)
+    found = torch.empty_like(source, dtype=torch.bfloat16)
+    round_into(found, source, Noise(torch.device("cpu"), periods=3), start(7))
+    assert torch.equal(found, once(source, 7))

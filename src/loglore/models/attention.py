@@ -43,6 +43,7 @@ def segmented_attention(
     softcap: float | None = None,
     s_aux: "torch.Tensor | None" = None,
     cu_seq_lens_q: "torch.Tensor | None" = None,
+    segment_ends: list[int] | None = None,
     **_: Any,
 ) -> "tuple[torch.Tensor, None]":
     """Causal attention within each segment of a packed row.
@@ -59,6 +60,7 @@ def segmented_attention(
         softcap: of the scores, which SDPA cannot do; must be None.
         s_aux: attention sinks, likewise.
         cu_seq_lens_q: int32 [segments + 1], where each segment starts, and the end; None for one segment.
+        segment_ends: the same numbers as a list, which on a GPU need not be waited for.
 
     Returns:
         [batch, length, heads, head size], and None for the weights.
@@ -72,7 +74,7 @@ def segmented_attention(
             "this model caps attention scores or has attention sinks: train it on a GPU with flash attention"
         )
     length = query.shape[2]
-    ends = [0, length] if cu_seq_lens_q is None else cu_seq_lens_q.tolist()
+    ends = segment_ends or ([0, length] if cu_seq_lens_q is None else cu_seq_lens_q.tolist())
     sizes = [end - start for start, end in itertools.pairwise(ends)]
     outputs = []
     for q, k, v in zip(

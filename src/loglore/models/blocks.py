@@ -40,7 +40,7 @@ def causal_attention(
     """
     length, before = query.shape[2], key.shape[2] - query.shape[2]
     keys, values = _rows(key, key.shape[1]), _rows(value, key.shape[1])
-    future = torch.ones(BLOCK, BLOCK, dtype=torch.bool, device=query.device).triu(1)
+    future = torch.full((BLOCK, BLOCK), float("-inf"), dtype=query.dtype, device=query.device).triu(1)
     output = torch.empty_like(query)
     for start in range(0, length, BLOCK):
         end = min(start + BLOCK, length)
@@ -48,7 +48,7 @@ def causal_attention(
         rows = _rows(query[:, :, start:end] * scaling, key.shape[1])
         scores = torch.bmm(rows, keys[:, :seen].transpose(1, 2))
         last = scores.view(len(keys), -1, end - start, seen)[..., before + start :]
-        last.masked_fill_(future[: end - start, : end - start], float("-inf"))
+        last.add_(future[: end - start, : end - start])
         weights = torch.softmax(scores, -1)
         output[:, :, start:end] = _heads(torch.bmm(weights, values[:, :seen]), output, end - start)
         if kept is not None:

@@ -41,10 +41,14 @@ def bare(
     """Load the base without an adapter; quantized where asked (bitsandbytes: NF4 of Dettmers et al. 2023, or int8)."""
     import torch
 
+    from loglore.models.norms import quicken_norms
+
     flash = requested.flash_attention_v2 and torch.cuda.is_available()
     attention = "flash_attention_2" if flash else "sdpa" if padded else register()
     model = load_model(path, dtype, attention, trust, _quantization(requested))
     model.config.use_cache = False
+    if not torch.cuda.is_available():
+        quicken_norms(model)
     return model
 
 
@@ -73,12 +77,19 @@ def weights_dtype(stage: str, requested: Hyperparameters) -> str:
 
 def lora_config(requested: Hyperparameters) -> Any:
     """PEFT's configuration of the adapter."""
+    import torch
     from peft import LoraConfig
 
-    return LoraConfig(
+    from loglore.train.lora import LoraLinear
+
+    config = LoraConfig(
         r=requested.lora_rank,
         lora_alpha=requested.lora_alpha,
         lora_dropout=requested.lora_dropout,
         target_modules=requested.target_modules,
         task_type="CAUSAL_LM",
     )
+    # Quantized layers need PEFT's own; so does ZeRO 3, which gathers a layer's weights when the layer itself is called.
+    if requested.quantization_bit == "none" and requested.distributed_backend != "deepspeed":
+        config._register_custom_module({torch.nn.Linear: LoraLinear})
+    return config

@@ -87,9 +87,9 @@ def estimate(stage: Literal["cpt", "sft"], requested: Hyperparameters, declared:
 def memory_per_gpu(requested: Hyperparameters, model: ModelShape, gpus: int) -> dict[str, float]:
     """Bytes on one GPU by part: weights, gradients, optimizer, activations, logits.
 
-    Full mixed-precision AdamW: 2 bytes of weights, 2 of gradients, 12 of optimizer (fp32 master weights and two
-    moments) a parameter; ZeRO divides the optimizer (stage 1), the gradients too (2), the weights too (3) by the
-    number of GPUs.
+    Full mixed-precision AdamW: 2 bytes of weights, 4 of gradients (added up in fp32), 12 of optimizer (fp32 master
+    weights and two moments) a parameter; ZeRO divides the optimizer (stage 1), the gradients too (2), the weights too
+    (3) by the number of GPUs.
     """
     zero = requested.zero_stage if requested.distributed_backend == "deepspeed" else 0
     if requested.distributed_backend == "fsdp":
@@ -99,7 +99,7 @@ def memory_per_gpu(requested: Hyperparameters, model: ModelShape, gpus: int) -> 
     trained = trained_parameters(requested, model)
     return {
         "weights": model.parameters * width / share[2] + (trained * 2 if trained != model.parameters else 0),
-        "gradients": trained * 2 / share[1],
+        "gradients": trained * 4 / share[1],
         "optimizer": trained * (12 if requested.optimizer == "adamw" else 4) / share[0],
         "activations": _activations(requested, model),
         "logits": _logits(requested, model),

@@ -3,10 +3,10 @@
 Logits are computed for counted positions alone: in fine-tuning three of four positions are the prompt's.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from loglore.data.packing import IGNORED, PackedRow
@@ -18,15 +18,12 @@ CPU_POSITIONS, GPU_POSITIONS = 32, 1024
 def tensors(row: PackedRow) -> dict[str, torch.Tensor]:
     """A packed row as the model's arguments: [1, length] ids, positions and shifted labels, and segment bounds."""
     bounds = torch.from_numpy(row.segments)
-    longest = int(np.diff(row.segments).max())
     return {
         "input_ids": torch.from_numpy(row.ids).long()[None],
         "position_ids": torch.from_numpy(row.positions).long()[None],
         "shift_labels": torch.from_numpy(row.targets).long()[None],
         "cu_seq_lens_q": bounds,
         "cu_seq_lens_k": bounds,
-        "max_length_q": torch.tensor(longest),
-        "max_length_k": torch.tensor(longest),
     }
 
 
@@ -38,13 +35,17 @@ def summed_loss(model: torch.nn.Module, row: dict[str, torch.Tensor]) -> torch.T
     targets = row["shift_labels"][0]
     counted = torch.nonzero(targets != IGNORED)[:, 0]
     wanted = counted if len(counted) else torch.zeros(1, dtype=torch.long, device=targets.device)
+    # Asked for once: every layer would wait for the GPU to read them there.
+    ends: list[int] = row["cu_seq_lens_q"].tolist()
+    longest = max(end - start for start, end in itertools.pairwise(ends))
     logits: torch.Tensor = model(
         input_ids=row["input_ids"],
         position_ids=row["position_ids"],
         cu_seq_lens_q=row["cu_seq_lens_q"],
         cu_seq_lens_k=row["cu_seq_lens_k"],
-        max_length_q=int(row["max_length_q"]),
-        max_length_k=int(row["max_length_k"]),
+        max_length_q=longest,
+        max_length_k=longest,
+        segment_ends=ends,
         logits_to_keep=wanted,
         use_cache=False,
     ).logits.squeeze(0)
@@ -67,11 +68,13 @@ class SummedCrossEntropy(torch.autograd.Function):
         """Loss in fp32 (fp64 for fp64), and the gradient in the logits' place when one is wanted."""
         losses, size = [], CPU_POSITIONS if logits.device.type == "cpu" else GPU_POSITIONS
         for part, wanted in zip(torch.split(logits, size), torch.split(targets, size), strict=True):
-            wide = part.to(torch.promote_types(part.dtype, torch.float32))
-            total = torch.logsumexp(wide, 1, keepdim=True)
-            losses.append((total[:, 0] - wide.gather(1, wanted[:, None])[:, 0]).sum())
+            # All in this one tensor, while it is in the cache: logits, then exponentials, then slopes.
+            wide = part.to(torch.promote_types(part.dtype, torch.float32), copy=True)
+            top, reached = wide.amax(1, keepdim=True), wide.gather(1, wanted[:, None])
+            total = wide.sub_(top).exp_().sum(1, keepdim=True)
+            losses.append((total.log() + top - reached).sum())
             if ctx.needs_input_grad[0]:
-                slope = wide.sub(total).exp_()
+                slope = wide.div_(total)
                 slope[torch.arange(len(wanted), device=wanted.device), wanted] -= 1.0
                 part.copy_(slope)
         ctx.save_for_backward(logits)
@@ -80,9 +83,9 @@ class SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """The kept gradient, scaled."""
+        """The kept gradient, scaled where it lies: the way back can be gone once."""
         (slopes,) = ctx.saved_tensors
-        return slopes * gradient, None
+        return slopes.mul_(gradient), None
 
 
 def evaluation_loss(

@@ -62,7 +62,9 @@ class _Recorded(ShardedLoop):
     """What all three trainers do our way; stands before TRL's class in the bases."""
 
     state: Any
+    deepspeed: Any
     tokens_read = 0
+    evaluates_first = False
 
     def _send_telemetry(self) -> None:
         """Nothing leaves the machine."""
@@ -82,6 +84,13 @@ class _Recorded(ShardedLoop):
         read = [mask for name, mask in inputs.items() if name.endswith("attention_mask") and "prompt" not in name]
         self.tokens_read += int(sum(mask.sum() for mask in read))
         return super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
+
+    def evaluate(self, *given: Any, **named: Any) -> Any:
+        """DeepSpeed has nothing to evaluate with until training begins: what is asked for before waits until then."""
+        if self.is_deepspeed_enabled and self.deepspeed is None:
+            self.evaluates_first = True
+            return {}
+        return super().evaluate(*given, **named)  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)  # type: ignore[misc]
@@ -230,6 +239,11 @@ class Recorder(TrainerCallback):  # type: ignore[misc]
         self.last, self.read = time.monotonic(), 0
         self.losses: list[float] = []
         self.loop: Any = None
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """The first evaluation, where it had to wait."""
+        if self.loop.evaluates_first:
+            self.loop.evaluate()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         """A step's numbers; those of an evaluation come with `on_evaluate`."""

@@ -16,16 +16,19 @@ every process and after a resume, and no numbers have to be drawn. Imports torch
 
 import torch
 
-PERIOD = 1 << 18  # 1 MB of noise, and as much for the part in work: they stay in the cache
+PERIOD = 1 << 18  # 1 MB of noise, and as much for the part in work: they stay in a CPU's cache
+GPU_PERIODS = 64  # in one go there, where a call costs more than what leaves the cache
 STRIDE = 514_229  # odd: successive steps start at places far apart, all different for `PERIOD` steps
 
 
 class Noise:
     """The table, on one device."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, periods: int | None = None) -> None:
         drawn = torch.randint(0, 1 << 16, (PERIOD,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-        self.values = drawn.repeat(2).to(device)  # twice: a read may start anywhere
+        periods = periods or (1 if device.type == "cpu" else GPU_PERIODS)
+        self.at_once = periods * PERIOD
+        self.values = drawn.to(device).repeat(periods + 1)  # once more: a read may start anywhere in a period
 
 
 def start(step: int) -> int:
@@ -46,11 +49,10 @@ def round_into(target: torch.Tensor, source: torch.Tensor, noise: Noise, place: 
     wide = target.dtype == torch.float32
     written = target.view(torch.int32 if wide else torch.int16).view(-1)
     bits = source.view(torch.int32).view(-1)
-    for into, part in zip(torch.split(written, PERIOD), torch.split(bits, PERIOD), strict=True):
-        first = place % PERIOD
+    first = place % PERIOD  # of every part: they are whole periods long
+    for into, part in zip(torch.split(written, noise.at_once), torch.split(bits, noise.at_once), strict=True):
         upper = (part + noise.values[first : first + len(part)]) >> 16
         into.copy_(upper << 16 if wide else upper)
-        place += len(part)
 
 
 def rounded(model: torch.nn.Module) -> torch.nn.Module:

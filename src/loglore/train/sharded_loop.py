@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from loglore.runs.files import replacing_folder
-from loglore.train import checkpoints, sharding
+from loglore.train import checkpoints, deepspeed, sharding
 from loglore.train.world import World
 
 
@@ -42,7 +42,10 @@ class ShardedLoop:
     def gathered(self) -> dict[str, torch.Tensor] | None:
         """All weights on the leading process where they are divided (empty elsewhere), else None."""
         if self.is_deepspeed_enabled:
-            return dict(self.accelerator.get_state_dict(self.model_wrapped) or {})
+            found = dict(self.accelerator.get_state_dict(self.model_wrapped) or {})
+            state = found if self.world.leads else {}
+            deepspeed.put_masters(self.model, state)
+            return state
         return sharding.whole_state(self.model) if self.sharded else None
 
     def save_weights(self, folder: Path) -> None:

@@ -104,9 +104,10 @@ class PackedWork:
         self, loop: Any, path: Path, requested: Hyperparameters, world: World, trust: Trust
     ) -> "PreTrainedModel":
         """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
-        if world.size == 1 or (state := loop.gathered()) is None or not world.leads:
-            return loop.model
+        state = loop.gathered() if world.size > 1 else None
         _load_whole_models(requested)
+        if state is None or not world.leads:
+            return loop.model
         return _filled(base.prepared(path, requested, base.weights_dtype(self.stage, requested), trust), state)
 
 
@@ -188,9 +189,10 @@ class PairWork:
         self, loop: Any, path: Path, requested: Hyperparameters, world: World, trust: Trust
     ) -> "PreTrainedModel":
         """The whole trained model on the leading process; what is divided is gathered (all must call it)."""
-        if (state := loop.gathered()) is None or not world.leads:
-            return loop.model
+        state = loop.gathered()
         _load_whole_models(requested)
+        if state is None or not world.leads:
+            return loop.model
         return _filled(base.prepared(path, requested, "float32", trust, True), state)
 
 
