@@ -226,7 +226,7 @@ class Work:
         layouts, headed = shards.plan(self._watched(start.again(), PLAN_SHARE))
         if change.what != "grown":
             source.headed = headed
-        source.layouts = headers.ordered({*source.layouts, *layouts})
+        source.layouts = headers.ordered([*source.layouts, *layouts])
         self._shards(found, number, start, tables, writer)
         source.fault, source.cut = start.fault, source.cut + start.cut
 
