@@ -743,6 +743,24 @@ def test_colours_are_dropped(tmp_path: Path) -> None:
     )
 
 
+def test_the_death_of_a_program_is_an_event_of_its_own() -> None:
+    lines = [
+        "2026/11/22 20:08:58 listening",
+        "panic: runtime error: index out of range [3]",
+        "",
+        "goroutine 1 [running]:",
+        "\t/app/main.go:42 +0x1b",
+        "2026/11/22 20:08:59 listening",
+        'Exception in thread "main" java.lang.IllegalStateException: no port',
+        "\tat a.b.C(D.java:1)",
+        "fatal error: concurrent map writes",
+    ]
+    for more in ([], [lines[0]] * 9):
+        table = table_of(lines + more).head(len(lines))
+        assert table["event"].to_list() == [1, 2, 2, 2, 2, 6, 7, 7, 9]
+        assert table["level"].to_list() == [None, "fatal", None, None, None, None, "error", None, "fatal"]
+
+
 def test_events_of_postgresql() -> None:
     head = "2026-11-22 20:02:11.123 UTC [211] shop@shop "
     other = "2026-11-22 20:02:11.123 UTC [99] "

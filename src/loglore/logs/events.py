@@ -11,10 +11,10 @@ import polars as pl
 from loglore.logs.headers import sample_step
 from loglore.logs.layouts import TWO_LINES, WRAPPING
 
-# Begins or continues a traceback, or is indented: never an event of its own when one precedes it.
+# Begins or continues a traceback of Python, Java or Go, or is indented: never an event of its own when one precedes it.
 _CONTINUES = (
     r"^(?:\s+\S|Traceback \(most recent call last\)|Caused by: |Suppressed: |\.{3} [0-9]+ more"
-    r"|During handling of the above exception|The above exception was the direct cause|[)\]}]+[,;]?$)"
+    r"|goroutine [0-9]+ \[|\[signal SIG|During handling of the above exception|The above exception was the direct cause|[)\]}]+[,;]?$)"
 )
 _TRACEBACK = r"^Traceback \(most recent call last\)"
 _CHAIN = r"^(?:During handling of the above exception|The above exception was the direct cause)"
@@ -28,6 +28,8 @@ _WRAPPED = (
     r"^(?:\S+ std(?:out|err) [FP] |\{\"log\": ?\")"
     r"(?:(?:\s|\\t)+[^\s\\]|Traceback \(most recent call last\)|Caused by: |Suppressed: |\.{3} [0-9]+ more)"
 )
+# What Go and Java print when a program dies, whatever line of its log stands before it.
+DEATH = r"^(?:panic: |fatal error: |Exception in thread \")"
 # A log counts as one with headers when at least this share of its own lines (not indented, not blank) has one.
 HEADER_SHARE = 0.5
 
@@ -60,7 +62,8 @@ def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None =
     whole, context = _with_context(frame, before)
     text = pl.col("text")
     if headed:
-        continues = pl.col("layout").is_null() | _postgresql_part(whole) | _wrapped_part(whole)
+        bare = pl.col("layout").is_null() & ~text.str.contains(DEATH)
+        continues = bare | _postgresql_part(whole) | _wrapped_part(whole)
     else:
         whole = _marked(whole).with_columns(inside=_inside(before))
         ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)

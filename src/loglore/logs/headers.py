@@ -275,11 +275,9 @@ def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _plain(part: pl.DataFrame) -> pl.DataFrame:
     empty = [pl.lit(None, dtype=pl.String).alias(field) for field in ("level", "component", "host", "pid")]
-    return (
-        part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty)
-        .with_columns(_level(), _NO_FIELDS)
-        .select(COLUMNS)
-    )
+    lines = part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty).with_columns(_level(), _NO_FIELDS)
+    uncaught = pl.col("text").str.starts_with('Exception in thread "')
+    return lines.with_columns(level=pl.when(uncaught).then(pl.lit("error")).otherwise("level")).select(COLUMNS)
 
 
 def _level() -> pl.Expr:

@@ -188,6 +188,8 @@ def _save(figure: Any, path: Path, form: str) -> None:
     """Beside, then in place: a reader never sees half a picture."""
     import matplotlib as mpl
 
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
     beside = path.with_name(f".{path.name}.part")
     metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
     try:

@@ -21,7 +21,7 @@ MEANING = {word: level for level, words in _WORDS.items() for word in words.spli
 
 # A message may say its level itself: "error: maximum authentication attempts exceeded", "Warning: …", "[error] …".
 OWN_LEVEL = (
-    r"^(?i:\[?(trace|debug[1-5]?|info|notice|warn|warning|error|err|fatal|critical|crit|panic|alert|emerg)"
+    r"^(?i:\[?(trace|debug[1-5]?|info|notice|warn|warning|error|err|fatal(?: error)?|critical|crit|panic|alert|emerg)"
     r"(?:\]:? |: |\]$))"
 )
 

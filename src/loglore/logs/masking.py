@@ -107,6 +107,8 @@ _PREPARE = (
         r"(HTTP/[0-9.]+\"? |[0-9]+(?:/[0-9+-]+){4} |\b(?:TCP|UDP|NONE|TAG)_[A-Z_]+/|sc-status=)([0-5][0-9]{2})\b",
         "${1}" + GUARD + "${2}",
     ),
+    # Kubernetes' klog puts what it says in quotes before its pairs: that is no variable.
+    (r"^\"([A-Za-z][^\"=]*)\" ([A-Za-z][\w.]*=)", '"' + GUARD + '${1}" ${2}'),
     # What a client sends in a W3C log; referrer and user agent of an access log.
     (r"(cs-username=|cs-uri-query=|cs\((?:User-Agent|Referer|Cookie)\)=)\S+", f"${{1}}{MARKS['text']}"),
     (r"(HTTP/[0-9.]+\" [^\s]+ (?:[0-9]+|-)) \"[^\"]*\" \"[^\"]*\"", f'${{1}} "{MARKS["text"]}" "{MARKS["text"]}"'),

@@ -44,7 +44,7 @@ def read_table(paths: Sequence[Path]) -> pl.DataFrame:
 
     Args:
         paths: files, folders (every file below, hidden ones left out), globs, or `-` for standard input. Names ending
-            in gz, bz2, xz and zst are decompressed.
+            in gz, bz2, xz and zst are decompressed, and such content on standard input.
 
     Returns:
         One row a line, in the order of the paths:
@@ -58,7 +58,8 @@ def read_table(paths: Sequence[Path]) -> pl.DataFrame:
         `java.util.logging` writes them, the second has it and not the first).
 
     Raises:
-        InputError: a path that does not exist or cannot be read, a damaged archive, a folder or glob without files.
+        InputError: a path that does not exist or cannot be read, a damaged archive, a binary file, a folder or glob
+            without files.
     """
     empty = pl.DataFrame(schema={**SCHEMA, "yearless": pl.Boolean})
     frames = [_parse(split_lines(_content(path)), str(path)) for path in expand(paths)]
@@ -119,19 +120,24 @@ def _decode(content: bytes) -> str:
 
 def _content(path: Path) -> bytes:
     if path == STDIN:
-        return sys.stdin.buffer.read()
-    try:
-        content = path.read_bytes()
-    except OSError as fault:
-        raise InputError(f"{path}: {fault.strerror or fault}") from None
-    decompress = _DECOMPRESS.get(path.suffix)
+        content = sys.stdin.buffer.read()
+        suffix = stream.compression(content[:8])
+    else:
+        try:
+            content = path.read_bytes()
+        except OSError as fault:
+            raise InputError(f"{path}: {fault.strerror or fault}") from None
+        suffix = path.suffix
+        if path.is_file() and (why := stream.why_not_text(path)) and why != "empty":
+            raise InputError(f"{path}: {why}")
+    decompress = _DECOMPRESS.get(suffix)
     if decompress is None:
         return content
     try:
         return decompress(content)
     # What the five libraries raise for damaged or truncated input; bz2 and zstd have no error class of their own here.
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as fault:
-        raise InputError(f"{path}: damaged or truncated {path.suffix} archive: {fault}") from None
+        raise InputError(f"{path}: damaged or truncated {suffix} archive: {fault}") from None
 
 
 def _zstd(content: bytes) -> bytes:

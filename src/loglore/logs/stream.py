@@ -32,6 +32,8 @@ LONGEST_LINE = 16 << 20
 BINARY_SHARE = 0.1
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b\b")) + b"\x7f"
 _EMPTY = (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# How compressed content begins; a file's name tells it, standard input has none.
+_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"(\xb5/\xfd": ".zst"}
 # Compressed bytes given to a library at a time: what one step loses when it meets damage.
 INPUT_BYTES = 64 << 10
 # What the four libraries raise for damaged or truncated input.
@@ -378,6 +380,11 @@ def follows(path: Path) -> bool:
         return path.suffix not in _FRAMES and not raw.read(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
+def compression(head: bytes) -> str:
+    """The suffix of files whose content begins so; "" where it is not compressed."""
+    return next((suffix for mark, suffix in _MAGIC.items() if head.startswith(mark)), "")
+
+
 def why_not_text(path: Path) -> str:
     """Why a file is no log: "" when it may be one, else what is wrong with it, in words that follow its name."""
     stream = Stream(path, block_bytes=HEAD_BYTES)
@@ -390,6 +397,8 @@ def why_not_text(path: Path) -> str:
         return stream.fault
     if head in _EMPTY:
         return "empty"
+    if suffix := compression(head):
+        return f"compressed: a name that ends in {suffix} is needed to read it"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return ""
     nul = head.count(0) / len(head)
