@@ -14,7 +14,8 @@ from loglore.logs.layouts import TWO_LINES, WRAPPING
 # Begins or continues a traceback of Python, Java or Go, or is indented: never an event of its own when one precedes it.
 _CONTINUES = (
     r"^(?:\s+\S|Traceback \(most recent call last\)|Caused by: |Suppressed: |\.{3} [0-9]+ more"
-    r"|goroutine [0-9]+ \[|\[signal SIG|During handling of the above exception|The above exception was the direct cause|[)\]}]+[,;]?$)"
+    r"|goroutine [0-9]+ \[|\[signal SIG|During handling of the above exception"
+    r"|The above exception was the direct cause|[)\]}]+[,;]?$)"
 )
 _TRACEBACK = r"^Traceback \(most recent call last\)"
 _CHAIN = r"^(?:During handling of the above exception|The above exception was the direct cause)"
