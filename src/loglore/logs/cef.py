@@ -14,7 +14,7 @@ import re
 from loglore.logs.records import Record
 
 # How such a line begins; a host that a plain syslog header could not tell from the message may stand before it.
-LIKE = r"^(?:[\w.-]+ )?(?:CEF:[0-9]|LEEF:[0-9.]+)\|"
+LIKE = r"^(?:[0-9A-Za-z._-]+ )?(?:CEF:[0-9]|LEEF:[0-9.]+)\|"
 _OPENING = re.compile(r"(?:([\w.-]+) )?(CEF|LEEF):([0-9.]+)\|")
 _CEF_PART = re.compile(r"((?:[^|\\]|\\.)*)\|", re.DOTALL)
 _CEF_KEY = re.compile(r"(?:^|\s)([\w.\[\]-]+)=")

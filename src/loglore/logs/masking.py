@@ -110,7 +110,7 @@ _PREPARE = (
     # Kubernetes' klog puts what it says in quotes before its pairs: that is no variable.
     (r"^\"([A-Za-z][^\"=]*)\" ([A-Za-z][\w.]*=)", '"' + GUARD + '${1}" ${2}'),
     # What a client sends in a W3C log; referrer and user agent of an access log.
-    (r"(cs-username=|cs-uri-query=|cs\((?:User-Agent|Referer|Cookie)\)=)\S+", f"${{1}}{MARKS['text']}"),
+    (r"(cs-(?:username|uri-query)=|cs\((?:User-Agent|Referer|Cookie)\)=)\S+", f"${{1}}{MARKS['text']}"),
     (r"(HTTP/[0-9.]+\" [^\s]+ (?:[0-9]+|-)) \"[^\"]*\" \"[^\"]*\"", f'${{1}} "{MARKS["text"]}" "{MARKS["text"]}"'),
 )
 _BEFORE_NUMBERS = (

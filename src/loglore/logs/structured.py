@@ -49,8 +49,9 @@ def candidates(text: pl.Expr, *, behind_header: bool = False) -> pl.Expr:
     """
     pairs = text.str.contains(LOGFMT_LIKE)
     if not behind_header:
-        pairs &= text.str.contains(_KNOWN_KEY) & ~text.str.contains(" msg=audit(", literal=True)
-    return text.str.contains(JSON_LIKE) | pairs | text.str.contains(cef.LIKE)
+        paired = pl.when(pairs).then(text)
+        pairs = paired.str.contains(_KNOWN_KEY) & ~paired.str.contains(" msg=audit(", literal=True)
+    return text.str.contains(JSON_LIKE) | pairs.fill_null(value=False) | text.str.contains(cef.LIKE)
 
 
 def parse(text: pl.Series) -> pl.DataFrame:
