@@ -133,7 +133,7 @@ def test_bad_settings_and_questions(scripted: ScriptedServer, log: Path, tmp_pat
     with pytest.raises(InputError, match="no room for the log"):
         talk.ask("why " * 1000)
     (tmp_path / "empty.log").touch()
-    with pytest.raises(InputError, match=r"empty\.log: no lines"):
+    with pytest.raises(InputError, match=r"empty\.log: empty"):
         read_log([tmp_path / "empty.log"])
     with pytest.raises(InputError, match=r"missing\.log"):
         read_log([tmp_path / "missing.log"])

@@ -104,7 +104,7 @@ def test_commands_look_into_the_log_without_a_model(server: ScriptedServer, tmp_
     assert "L120| 2026-11-22 10:01:59 INFO step 119 done\nL121| " in out
     assert "L201| odd one" in out
     assert "200 × step <*> done" in out
-    assert "T2: 1 lines, L201 to L201: odd one" in out
+    assert "T2: 1 line, L201 to L201: odd one" in out
     assert "Nothing to save yet." in out
     assert "Compared: 2026-11-22 10:00:00 to 2026-11-22 10:01:00 (60 lines)" in out
     asked = [request["messages"][-1]["content"] for request in server.requests]

@@ -74,6 +74,13 @@ def test_every_verb_takes_any_log(log: Path, tmp_path: Path) -> None:
     assert [one["verdict"] for one in json.loads(done.stdout)] == ["supported", "supported", "contradicted"]
     done = loglore("search", "-", "done", stdin="\n".join(LINES), home=tmp_path)
     assert done.stdout.splitlines() == [f"L1|{LINES[0]}", f"L3|{LINES[2]}"]
+    packed = tmp_path / "packed.log.gz"
+    packed.write_bytes(gzip.compress("\n".join(LINES).encode()))
+    command = f'"{sys.executable}" -m loglore logs search'
+    environment = {**os.environ, "LOGLORE_HOME": str(tmp_path / "home")}
+    for shell in (f"cat {packed} | {command} - refused", f"{command} <(cat {packed}) refused"):
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True, env=environment)
+        assert done.stdout == f"L2|{LINES[1]}\n"
 
 
 def test_evidence_keeps_to_the_tokens_of_the_model(tmp_path: Path, tiny_model: Path) -> None:
@@ -99,6 +106,10 @@ def test_evidence_keeps_to_the_tokens_of_the_model(tmp_path: Path, tiny_model: P
         (("templates", sys.executable), "binary"),
         (("templates", "nowhere"), "nowhere: no such file or folder"),
         (("templates", "hollow"), "hollow: the folder holds no files"),
+        (("templates", "packed.log"), "packed.log: compressed: a name that ends in .gz is needed"),
+        (("check", "app.log", "--text", "nowhere.txt"), "--text nowhere.txt: No such file"),
+        (("check", "app.log", "--text", "packed.log"), "--text packed.log: expected a text in UTF-8; byte 1"),
+        (("levels", "app.log", "--png", "nowhere/a.png"), "nowhere/a.png: there is no folder nowhere"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -107,6 +118,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.log").touch()
     (tmp_path / "hollow").mkdir()
+    (tmp_path / "packed.log").write_bytes(gzip.compress(b"x"))
     done = loglore(*arguments, home=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr

@@ -56,6 +56,10 @@ CASES: list[tuple[str, str, str | None]] = [
     ("Between line 2 and the end, `shutting down` comes last.", "line", UNVERIFIABLE),
     ("The traceback ends with `Connection refused` (line 6).", "line", SUPPORTED),  # its event starts there
     # Quotes.
+    ("```\nL4|2026-11-22 10:00:09 WARNING pool: pool is exhausted\n```", "quote", SUPPORTED),
+    ("The cause is `app.log:L5|ERROR db: connection refused`.", "quote", SUPPORTED),
+    ("The cause is `L9|ERROR db: connection refused by 10.0.0.9:5432`.", "quote", CONTRADICTED),
+    ("The cause is `L4|pool is drained by others`.", "quote", UNVERIFIABLE),
     ("The log shows `connection refused by 10.0.0.9:5432`.", "quote", SUPPORTED),
     ("It reports “Pool is  exhausted”.", "quote", SUPPORTED),
     ("`connection refused by <*>` is repeated.", "quote", SUPPORTED),

@@ -30,7 +30,8 @@ TIMES = st.integers(0, 10**13).map(lambda micros: START + datetime.timedelta(mic
 def table(rows: list[tuple[datetime.datetime | None, str | None]]) -> pl.DataFrame:
     lines = range(1, len(rows) + 1)
     schema = {"time": pl.Datetime("us"), "level": pl.String, "line": pl.Int64, "event": pl.Int64, "text": pl.String}
-    records = [(time, level, line, line, "x") for line, (time, level) in zip(lines, rows, strict=True)]
+    schema["layout"] = pl.String
+    records = [(time, level, line, line, "x", "iso") for line, (time, level) in zip(lines, rows, strict=True)]
     return pl.DataFrame(records, schema=schema, orient="row")
 
 

@@ -4,6 +4,7 @@ import bz2
 import datetime
 import gzip
 import io
+import json
 import lzma
 import subprocess
 import sys
@@ -140,7 +141,7 @@ LINES = [
         (
             "access",
             "2026-11-22 18:16:23",
-            None,
+            "warning",
             None,
             None,
             '10.20.1.37 - - "GET /x HTTP/1.1" 404 153 "-" "curl/7.88.1"',
@@ -279,7 +280,7 @@ LINES = [
     ),
     (
         '[22/Nov/2026 20:08:58] "GET / HTTP/1.1" 500 145',
-        ("django-server", "2026-11-22 20:08:58", None, None, None, '"GET / HTTP/1.1" 500 145'),
+        ("django-server", "2026-11-22 20:08:58", "error", None, None, '"GET / HTTP/1.1" 500 145'),
     ),
     (
         "2026.11.22 20:08:58.172000 [ 42 ] {a-1} <Error> MergeTree (shop.cart): no space left",
@@ -299,7 +300,7 @@ LINES = [
     ),
     (
         "20:08:58.172 [main] ERROR c.e.shop.Cart - out of carts",
-        ("logback-clock", None, "error", "c.e.shop.Cart", None, "out of carts"),
+        ("logback-clock", "1970-01-01 20:08:58.172", "error", "c.e.shop.Cart", None, "out of carts"),
     ),
     (
         "2026-11-22 20:08:58,172 INFO  [main] Cart - added",
@@ -400,7 +401,10 @@ LINES = [
         "2026-11-22 20:08:58.172 +00:00 [WRN] slow request",
         ("serilog", "2026-11-22 20:08:58.172", "warning", None, None, "slow request"),
     ),
-    ("[20:08:58 FTL] host terminated", ("serilog-clock", None, "fatal", None, None, "host terminated")),
+    (
+        "[20:08:58 FTL] host terminated",
+        ("serilog-clock", "1970-01-01 20:08:58", "fatal", None, None, "host terminated"),
+    ),
     (
         "2026-11-22 20:08:58 ERROR shop[3]: out of carts",
         ("level-program", "2026-11-22 20:08:58", "error", "shop", "3", "out of carts"),
@@ -427,7 +431,7 @@ LINES = [
     ),
     (
         "[20:08:58] [Server thread/WARN]: cannot keep up",
-        ("minecraft", None, "warning", "Server thread", None, "cannot keep up"),
+        ("minecraft", "1970-01-01 20:08:58", "warning", "Server thread", None, "cannot keep up"),
     ),
     ("fail: Shop.Cart[0]", ("dotnet", None, "error", None, None, "Shop.Cart[0]")),
     (
@@ -495,6 +499,35 @@ LINES = [
         "134681 node-246 unix.hw state_change.unavailable 1795378138 1 Component State Change",
         ("hpc", "2026-11-22 20:08:58", None, "unix.hw", None, "Component State Change"),
     ),
+    (
+        "20:08:58.172 [WARN] out of carts",
+        ("clock-level", "1970-01-01 20:08:58.172", "warning", None, None, "out of carts"),
+    ),
+    ("[20:08:58] added", ("clock", "1970-01-01 20:08:58", None, None, None, "added")),
+    (
+        "Nov 22, 2026 12:08:58 AM org.apache.catalina.core.StandardService startInternal",
+        ("java-util-logging", "2026-11-22 00:08:58", None, "org.apache.catalina.core.StandardService", None, ""),
+    ),
+    (
+        "2026-03-01 10:00:00 INFO app[3]: listening",
+        ("level-program", "2026-03-01 10:00:00", "info", "app", "3", "listening"),
+    ),
+    (
+        r"CEF:0|Acme|Gate|1.0|100|worm \| stopped|8|src=10.0.0.1 msg=a\=b c rt=1795378138172 dvcpid=7",
+        ("cef", "2026-11-22 20:08:58.172", "error", "Gate", "7", "worm | stopped"),
+    ),
+    (
+        "Nov 22 20:08:58 fw01 CEF:0|Acme|Gate|1.0|100|port scan|Very-High|src=10.0.0.1 rt=1",
+        ("syslog-bare", "2000-11-22 20:08:58", "fatal", "Gate", None, "port scan"),
+    ),
+    (
+        "LEEF:1.0|Acme|Mail|4.0|login failed|src=10.0.0.1\tsev=5\tdevTime=Nov 22 2026 20:08:58",
+        ("leef", "2026-11-22 20:08:58", "warning", "Mail", None, "login failed"),
+    ),
+    (
+        "<134>1 2026-11-22T20:08:58Z web01 gate 77 - - LEEF:2.0|Acme|Gate|1.0|41|x5E|sev=2^msg=a b",
+        ("syslog-5424", "2026-11-22 20:08:58", "info", "Gate", "77", "a b"),
+    ),
     ("WARNING:root:disk is almost full", ("python-basic", None, "warning", "root", None, "disk is almost full")),
     ("INFO:     Uvicorn running", ("uvicorn", None, "info", None, None, "Uvicorn running")),
     ("error: kex: reset", (None, None, "error", None, None, "error: kex: reset")),
@@ -516,7 +549,9 @@ def test_headers(line: str, expected: tuple[str | None, ...]) -> None:
 
 
 def test_every_layout_has_a_line_here() -> None:
-    assert {expected[0] for _, expected in LINES} - {None} == set(LAYOUTS)
+    # Alone, the second line of a record of two is any program's `WARNING: …`.
+    shown = {expected[0] for _, expected in LINES} - {None, "cef", "leef"}
+    assert shown == set(LAYOUTS) - {"java-util-logging-level"}
 
 
 def test_mixed_layouts_keep_the_order_of_lines() -> None:
@@ -557,6 +592,92 @@ def test_a_missing_year_comes_from_the_other_lines(tmp_path: Path) -> None:
     assert times == ["2025-12-31 23:59:58", "2026-01-01 00:00:03", "2026-01-01 00:00:05"]
 
 
+def test_records_of_two_lines() -> None:
+    lines = [
+        "Nov 22, 2026 8:08:58 PM org.apache.Catalina start",
+        "SEVERE: not started",
+        "java.lang.IllegalStateException: no port",
+        "\tat org.apache.Catalina.start(Catalina.java:1)",
+        "Nov 22, 2026, 12:09:00\u202fPM org.apache.Catalina stop",
+        "INFO: stopped",
+    ]
+    table = table_of(lines)
+    assert table["event"].to_list() == [1, 1, 1, 1, 5, 5]
+    assert table["level"].to_list() == [None, "error", None, None, None, "info"]
+    assert table["message"].to_list() == ["", "not started", lines[2], lines[3], "", "stopped"]
+    assert table["component"].to_list() == ["org.apache.Catalina"] * 2 + [None] * 2 + ["org.apache.Catalina"] * 2
+    assert [str(time) for time in table["time"].drop_nulls()] == ["2026-11-22 20:08:58"] * 2 + [
+        "2026-11-22 12:09:00"
+    ] * 2
+
+
+IIS = [
+    "#Software: Microsoft Internet Information Services 10.0",
+    "#Fields: date time s-ip cs-method cs-uri-stem cs-uri-query cs(User-Agent) sc-status time-taken",
+    "2026-11-22 20:08:58 10.0.0.5 GET /a - Mozilla/5.0+(X) 200 15",
+    '2026-11-22 20:08:59 10.0.0.5 POST /b id=3&x="a\\" Mozilla/5.0+(X) 500 1502',
+    "2026-11-22 20:09:00 10.0.0.5 GET /c - - 404 3",
+    "#Fields: date time action src-ip",
+    "2026-11-22 20:09:01 DROP 10.0.0.7",
+    "2026-11-22\t20:09:02\tDROP\t10.0.0.8",
+    "2026-11-22 20:09:03 alone",
+    "what else is here",
+]
+
+
+def test_columns_of_a_w3c_log_are_named_by_its_directives() -> None:
+    table = table_of(IIS)
+    assert table["text"].to_list() == IIS
+    assert table["layout"].to_list() == ["w3c"] * 8 + ["iso", None]
+    assert table["level"].to_list() == [None, None, None, "error", "warning", *[None] * 5]
+    assert table["host"].to_list() == [None, None, *["10.0.0.5"] * 3, *[None] * 5]
+    assert [str(time) for time in table["time"].drop_nulls()] == [
+        "2026-11-22 20:08:58",
+        "2026-11-22 20:08:59",
+        "2026-11-22 20:09:00",
+        "2026-11-22 20:09:01",
+        "2026-11-22 20:09:02",
+        "2026-11-22 20:09:03",
+    ]
+    assert table["message"][2] == (
+        "s-ip=10.0.0.5 cs-method=GET cs-uri-stem=/a cs-uri-query=- cs(User-Agent)=Mozilla/5.0+(X) sc-status=200 "
+        "time-taken=15"
+    )
+    fields = json.loads(table["fields"][3])
+    assert fields["cs-uri-query"] == 'id=3&x="a\\"' and fields["sc-status"] == "500"
+    assert json.loads(table["fields"][6]) == {"action": "DROP", "src-ip": "10.0.0.7"}
+
+
+def test_a_clock_without_a_date_is_a_time_of_the_day_unless_other_lines_have_a_date(tmp_path: Path) -> None:
+    lines = [
+        "23:59:58 a",
+        "[23:59:59.5] ERROR b",
+        "00:00:01 c",
+        "  more",
+        "00:00:00 d",
+        "11:00:00 e",
+        "23:59:59 f",
+        "0:00:00 g",
+    ]
+    (tmp_path / "a.log").write_text("\n".join(lines))
+    times = [str(time) for time in read_table([tmp_path])["time"]]
+    assert times == [
+        "1970-01-01 23:59:58",
+        "1970-01-01 23:59:59.500000",
+        "1970-01-02 00:00:01",
+        "None",
+        "1970-01-02 00:00:00",
+        "1970-01-02 11:00:00",
+        "1970-01-02 23:59:59",
+        "1970-01-03 00:00:00",
+    ]
+    (tmp_path / "b.log").write_text("2026-11-22 10:00:00 INFO app: started\n12:00:00 up 3 days\n")
+    table = read_table([tmp_path])
+    assert [str(time) for time in table["time"].drop_nulls()] == ["2026-11-22 10:00:00"]
+    assert table["level"].drop_nulls().to_list() == ["error", "info"]
+    assert table["event"].to_list() == [1, 2, 3, 3, 5, 6, 7, 8, 1, 1]
+
+
 TRACEBACK = [
     "Traceback (most recent call last):",
     '  File "app.py", line 3, in <module>',
@@ -581,6 +702,63 @@ def test_events_of_a_log_without_headers() -> None:
     chained = [*TRACEBACK, "", "During handling of the above exception, another exception occurred:", "", *TRACEBACK]
     assert set(events(chained)) == {1}
     assert events([*TRACEBACK, *TRACEBACK]) == [1, 1, 1, 1, 5, 5, 5, 5]
+
+
+def test_lines_of_containers_have_the_headers_of_their_programs() -> None:
+    at = "2026-11-22T20:08:58.172Z"
+    lines = [
+        f"{at} stdout P 2026-11-22 20:08:58,172 ERROR shop.cart: a long ",
+        f"{at} stdout F message",
+        f"{at} stderr F Traceback (most recent call last):",
+        f'{at} stderr F   File "app.py", line 3, in <module>',
+        f'{at} stdout F {{"level":"warn","msg":"slow","ms":17}}',
+        f"{at} stdout F started",
+    ]
+    table = table_of(lines)
+    assert table["event"].to_list() == [1, 1, 1, 1, 5, 6]
+    assert table["level"].to_list() == ["error", None, None, None, "warning", None]
+    assert table["component"][0] == "shop.cart"
+    assert table["message"].to_list()[:2] + table["message"].to_list()[4:] == ["a long ", "message", "slow", "started"]
+    assert table["fields"][4] == '{"ms":17}'
+    assert set(table["time"]) == {datetime.datetime(2026, 11, 22, 20, 8, 58, 172000)}
+    docker = [
+        json.dumps({"log": text + "\n", "stream": "stderr", "time": at})
+        for text in ("\x1b[31mERROR\x1b[0m: failed", "\tat a.b.C(D.java:1)", "Caused by: x", "next")
+    ]
+    table = table_of(docker)
+    assert table["event"].to_list() == [1, 1, 1, 4]
+    assert table["level"].to_list() == ["error", None, None, None]
+
+
+def test_colours_are_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "coloured.log"
+    path.write_bytes(
+        b"\x1b[2m2026-11-22T20:08:58Z\x1b[0m \x1b[31;1mERROR\x1b[0m \x1b[38:5:1mshop::cart\x1b[m\x1b[K: lost\r\n"
+    )
+    assert read_table([path]).select("text", "level", "component", "message").row(0) == (
+        "2026-11-22T20:08:58Z ERROR shop::cart: lost",
+        "error",
+        "shop::cart",
+        "lost",
+    )
+
+
+def test_the_death_of_a_program_is_an_event_of_its_own() -> None:
+    lines = [
+        "2026/11/22 20:08:58 listening",
+        "panic: runtime error: index out of range [3]",
+        "",
+        "goroutine 1 [running]:",
+        "\t/app/main.go:42 +0x1b",
+        "2026/11/22 20:08:59 listening",
+        'Exception in thread "main" java.lang.IllegalStateException: no port',
+        "\tat a.b.C(D.java:1)",
+        "fatal error: concurrent map writes",
+    ]
+    for more in ([], [lines[0]] * 9):
+        table = table_of(lines + more).head(len(lines))
+        assert table["event"].to_list() == [1, 2, 2, 2, 2, 6, 7, 7, 9]
+        assert table["level"].to_list() == [None, "fatal", None, None, None, None, "error", None, "fatal"]
 
 
 def test_events_of_postgresql() -> None:

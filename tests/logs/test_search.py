@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from loglore.errors import InputError
 from loglore.logs import fulltext, query, table
-from loglore.logs.reader import split_lines
+from loglore.logs.reader import split_lines, table_of
 from loglore.logs.search import Filters, moment, search
 from loglore.logs.table import LogTable
+from loglore.logs.templates import mine
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "logs"
 LINES = [
@@ -175,6 +176,14 @@ def test_times_as_people_write_them(log: LogTable) -> None:
     assert moment("10:30", log) == datetime.datetime(2026, 11, 22, 10, 30)
     with pytest.raises(InputError, match="expected 2026-11-22"):
         moment("noon", log)
+
+
+def test_a_clock_time_is_the_last_such_in_the_log() -> None:
+    log = mine(table_of(["2026-11-21 22:00:00 INFO a: b", "2026-11-22 02:40:00 INFO a: b"]))
+    assert moment("23:00", log) == datetime.datetime(2026, 11, 21, 23)
+    assert moment("22:00", log) == datetime.datetime(2026, 11, 21, 22)
+    assert moment("01:00", log) == datetime.datetime(2026, 11, 22, 1)
+    assert moment("03:00", log) == datetime.datetime(2026, 11, 22, 3)
 
 
 @pytest.mark.parametrize("text", ["-only", '"open', "a OR", "NOT a"])

@@ -3,6 +3,7 @@
 import bz2
 import codecs
 import contextlib
+import datetime
 import gzip
 import io
 import lzma
@@ -36,6 +37,15 @@ PIECES = st.sampled_from(
         "Jan  1 00:00:09 web02 sshd[14]: session opened for user bob\n",
         "2026-11-22 20:02:11.123 UTC [211] shop@shop ERROR:  duplicate key\n",
         "2026-11-22 20:02:11.123 UTC [211] shop@shop DETAIL:  Key (id)=(1) already exists.\n",
+        "Nov 22, 2026 8:08:58 PM org.apache.Catalina start\n",
+        "Nov 22, 2026 8:08:58 PM org.apache.Catalina start\nSEVERE: no port 80\n",
+        "#Fields: date time cs-method sc-status\n2026-11-22 10:00:03 GET 500\n",
+        "2026-11-22 10:00:02 GET 404\n",
+        "23:59:58 [main] ERROR c.e.shop.Cart - order 17 failed\n00:00:01 [main] INFO c.e.shop.Cart - order 18 done\n",
+        "CEF:0|Acme|Gate|1.0|100|scan|8|src=10.0.0.1 spt=17\n",
+        "2026-11-22T10:00:03Z stdout P 2026-11-22 10:00:03 ERROR shop: order 17 \n",
+        "2026-11-22T10:00:03Z stdout F   at a.b.c\n",
+        "\x1b[31m2026-11-22 10:00:04 ERROR shop: order 19 lost\x1b[0m\n",
         "VM Paused\n",
         "VM Resumed\n",
         TRACEBACK,
@@ -407,7 +417,7 @@ def test_rows_of_some_places(tmp_path: Path) -> None:
 def test_an_older_format_is_refused(tmp_path: Path) -> None:
     table.index([small(tmp_path, b"one\n")], tmp_path / "table")
     path = tmp_path / "table" / manifest.NAME
-    path.write_text(path.read_text().replace('"format": 1', '"format": 0'))
+    path.write_text(path.read_text().replace(f'"format": {manifest.FORMAT}', '"format": 0'))
     with pytest.raises(InputError, match="another version"):
         table.open_table(tmp_path / "table")
     with pytest.raises(InputError, match="no log table"):
@@ -423,3 +433,36 @@ def test_facts(tmp_path: Path) -> None:
     assert [str(time) for time in found["last"]] == ["2026-01-01 00:00:03", "2026-01-01 00:00:06"]
     assert found["levels"].to_list() == [{}, {"info": 1, "error": 1}]
     assert pl.Series(found["fault"]).to_list() == ["", ""]
+
+
+def test_a_table_of_another_version_is_made_anew(tmp_path: Path) -> None:
+    log = small(tmp_path, b"one\ntwo\n")
+    table.index([log], tmp_path / "table")
+    path = tmp_path / "table" / "manifest.json"
+    path.write_text(path.read_text().replace(f'"format": {manifest.FORMAT}', '"format": 0'))
+    assert table.index([log], tmp_path / "table").height == 2
+
+
+def test_a_log_that_grows_between_the_two_lines_of_a_record(tmp_path: Path) -> None:
+    first, second = b"Nov 22, 2026 8:08:58 PM org.apache.Catalina start\n", b"SEVERE: no port 80\n"
+    log = small(tmp_path, first + second + first)
+    found = table.index([log], tmp_path / "table")
+    assert found.height == 3
+    with log.open("ab") as more:
+        more.write(second)
+    found = found.update()
+    rows = found.frame().select("event", "level").collect().rows()
+    assert rows == [(1, None), (1, "error"), (3, None), (3, "error")]
+    assert found.frame().collect()["time"].null_count() == 0
+
+
+def test_times_without_a_date_are_left_out_beside_dated_ones_and_a_note_says_so(tmp_path: Path) -> None:
+    clocks = small(tmp_path, b"23:59:58 [main] INFO shop.Cart - a\n00:00:03 [main] INFO shop.Cart - b\n", "a.log")
+    alone = table.index([clocks], tmp_path / "alone")
+    assert [str(time) for time in alone.frame().collect()["time"]] == ["1970-01-01 23:59:58", "1970-01-02 00:00:03"]
+    assert alone.notes == [] and alone.counts().axis.timed
+    dated = small(tmp_path, b"2026-11-22 10:00:00 INFO shop: c\n", "b.log")
+    both = table.index([clocks, dated], tmp_path / "both")
+    assert both.frame().collect()["time"].drop_nulls().len() == 1
+    assert both.notes == [f"{clocks}: its times have no date and are left out"]
+    assert both.facts()["first"].to_list() == [None, datetime.datetime(2026, 11, 22, 10)]

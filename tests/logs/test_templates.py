@@ -107,6 +107,26 @@ def test_http_status_is_kept_and_user_agents_are_not() -> None:
     ]
 
 
+def test_what_klog_says_in_quotes_is_kept() -> None:
+    line = (
+        'E1122 20:20:15.123456    7 pods.go:42] "No pull secret in 3 s" pod="default/web-{}" err="secret {} not found"'
+    )
+    assert texts(*(line.format(number, number) for number in range(3))) == [
+        '"No pull secret in <*> s" pod="default/web-<*>" err="secret <*> not found"'
+    ]
+
+
+def test_the_status_in_a_w3c_log_is_kept_and_what_clients_send_is_not() -> None:
+    rows = (
+        f"2026-11-22 20:08:{number:02d} GET /a/{number} {'q=' + 'x' * number if number else '-'} agent+{'y' * number} "
+        f"{200 + 300 * (number % 2)} 0"
+        for number in range(6)
+    )
+    found = texts("#Fields: date time cs-method cs-uri-stem cs-uri-query cs(User-Agent) sc-status sc-substatus", *rows)
+    columns = "cs-method=GET cs-uri-stem=<*> cs-uri-query=<*> cs(User-Agent)=<*> sc-status={} sc-substatus=<*>"
+    assert found[1:] == [columns.format(200), columns.format(500)]
+
+
 def masked(text: str) -> str:
     shown = pl.select(mask(pl.lit(text))).item()
     return re.sub("[" + "".join(TYPE_OF) + "]", lambda mark: f"<{TYPE_OF[mark[0]]}>", shown)

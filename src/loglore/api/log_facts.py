@@ -162,11 +162,9 @@ def _place(at: "Moment") -> str | int:
 
 def _clock(moment: datetime.datetime | None) -> str | None:
     """A time as text; without the year where the log has none."""
-    from loglore.logs.timestamps import UNKNOWN_YEAR
+    from loglore.logs.timestamps import shown
 
-    if moment is None:
-        return None
-    return str(moment.strftime("%b %d %H:%M:%S" if moment.year == UNKNOWN_YEAR else "%Y-%m-%d %H:%M:%S"))
+    return None if moment is None else shown(moment)
 
 
 def evidence(chosen: "Evidence") -> dict[str, Any]:

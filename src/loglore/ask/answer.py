@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from loglore.data.frame import student_prompt
 from loglore.endpoint.client import Endpoint, Message, Reply
 from loglore.errors import InputError
-from loglore.logs import evidence, grounding, reader, table, templates
+from loglore.logs import evidence, grounding, reader, stream, table, templates
 from loglore.logs.findings import Window
 from loglore.logs.indexing import OnProgress
 from loglore.logs.table import LogTable
@@ -149,15 +149,16 @@ class Conversation:
 def read_log(paths: Sequence[Path], on_progress: OnProgress = table.silent) -> "Mined | LogTable":
     """Read and mine logs (files, folders, compressed files, `-` for standard input).
 
-    Small ones are held in memory; large ones become a table on disk, which the next call finds again.
+    Small ones are held in memory; large ones become a table on disk, which the next call finds again, and so do those
+    of which something has to be left out: a table has notes.
 
     Raises:
         InputError: a file is missing, or there is not one line.
     """
     files = reader.expand(paths)
-    if reader.STDIN in files or sum(map(_text_bytes, files)) > LARGE_BYTES:
+    if reader.STDIN in files or sum(map(_text_bytes, files)) > LARGE_BYTES or any(map(stream.why_not_text, files)):
         indexed = table.index(paths, on_progress=on_progress)
-        return indexed if indexed.bytes > LARGE_BYTES else indexed.mined()
+        return indexed if indexed.bytes > LARGE_BYTES or indexed.notes else indexed.mined()
     read = reader.read_table(paths)
     if read.height == 0:
         raise InputError(f"{', '.join(map(str, paths))}: no lines to ask about")

@@ -70,7 +70,8 @@ def template(log: Log, name: str) -> list[str]:
     else:
         rows = log.table.filter(condition).head(MOST_TEMPLATES)
         several = log.table["source"].n_unique() > 1
-    head = f"{known.id}: {known.count:,} lines, L{known.first} to L{known.last}: {findings.shorten(known.text, 300)}"
+    count = f"{known.count:,} line{'' if known.count == 1 else 's'}"
+    head = f"{known.id}: {count}, L{known.first} to L{known.last}: {findings.shorten(known.text, 300)}"
     more = [f"… and {known.count - rows.height:,} more"] if known.count > rows.height else []
     return [head, *_rows(rows, several), *more]
 

@@ -10,6 +10,7 @@ import typer
 from loglore.cli.logs_index import Index, indexed
 from loglore.cli.logs_levels import logs_levels
 from loglore.cli.output import AsJson, LogPaths, say, table, vars_of
+from loglore.errors import InputError
 
 if TYPE_CHECKING:
     from loglore.logs.evidence import CountTokens
@@ -135,12 +136,23 @@ def logs_check(
     """Check the claims in a text against logs."""
     from loglore.logs import grounding
 
-    content = sys.stdin.read() if str(text) == "-" else text.read_text(encoding="utf-8")
+    content = _read(text)
     with indexed(logs, index) as log:
         claims = grounding.check(content, log)
     rows = [{**vars_of(claim), "text": content[claim.start : claim.end]} for claim in claims]
     table(rows, ["verdict", "kind", "text", "lines", "actual"], as_json)
     say(", ".join(f"{count} {verdict}" for verdict, count in grounding.tally(claims).items()))
+
+
+def _read(text: Path) -> str:
+    if str(text) == "-":
+        return sys.stdin.read()
+    try:
+        return text.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise InputError(f"--text {text}: {fault.strerror}") from None
+    except UnicodeDecodeError as fault:
+        raise InputError(f"--text {text}: expected a text in UTF-8; byte {fault.start} is none") from None
 
 
 def _named(paths: list[Path], query: Path) -> list[Path]:

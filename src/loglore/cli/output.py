@@ -30,13 +30,17 @@ def run_job(kind: str, spec: Path, out: Path, perform: "Perform | None" = None) 
     print(json.dumps(report, indent=2, ensure_ascii=False))
 
 
+# Characters of a cell at most: a line of a log may have megabytes.
+LONGEST_CELL = 2000
+
+
 def say(text: str) -> None:
     """A line of progress, on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 def table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None:
-    """Print rows as a table of some columns, or all of them as JSON."""
+    """Print rows as a table of some columns, long cells cut, or all of them, whole, as JSON."""
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False, default=str))
         return
@@ -44,8 +48,11 @@ def table(rows: list[dict[str, Any]], columns: list[str], as_json: bool) -> None
     from rich.table import Table
     from rich.text import Text
 
+    from loglore.logs.findings import shorten
+
     shown = Table(*columns, box=None)
     for row in rows:
+        cells = ("" if row[column] is None else shorten(str(row[column]), LONGEST_CELL) for column in columns)
         # `Text`, because a cell with `[n<*>]` in it is no markup.
-        shown.add_row(*(Text(str(row[column])) if row[column] is not None else "" for column in columns))
+        shown.add_row(*(Text(cell) for cell in cells))
     Console().print(shown)

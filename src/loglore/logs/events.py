@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from loglore.logs.headers import sample_step
+from loglore.logs.layouts import TWO_LINES, WRAPPING
 
-# Begins or continues a traceback, or is indented: never an event of its own when one precedes it.
+# Begins or continues a traceback of Python, Java or Go, or is indented: never an event of its own when one precedes it.
 _CONTINUES = (
     r"^(?:\s+\S|Traceback \(most recent call last\)|Caused by: |Suppressed: |\.{3} [0-9]+ more"
-    r"|During handling of the above exception|The above exception was the direct cause|[)\]}]+[,;]?$)"
+    r"|goroutine [0-9]+ \[|\[signal SIG|During handling of the above exception"
+    r"|The above exception was the direct cause|[)\]}]+[,;]?$)"
 )
 _TRACEBACK = r"^Traceback \(most recent call last\)"
 _CHAIN = r"^(?:During handling of the above exception|The above exception was the direct cause)"
@@ -21,6 +23,14 @@ _CHAIN = r"^(?:During handling of the above exception|The above exception was th
 _EXCEPTION = r"^[A-Za-z_][\w.]*(?:Error|Exception|Warning|Interrupt|Exit|Iteration|Timeout|Refused|Group)?(?:: .*)?$"
 # PostgreSQL gives the further parts of a message a header of their own.
 _PG_PART = r"^[^\[]*\[[0-9-]+\] (?:\S+ )?(?:DETAIL|HINT|QUERY|CONTEXT|STATEMENT|LOCATION|BACKTRACE):"
+# A line of a container that was cut, and one that holds a further line of a traceback.
+_CUT = r"^\S+ std(?:out|err) P "
+_WRAPPED = (
+    r"^(?:\S+ std(?:out|err) [FP] |\{\"log\": ?\")"
+    r"(?:(?:\s|\\t)+[^\s\\]|Traceback \(most recent call last\)|Caused by: |Suppressed: |\.{3} [0-9]+ more)"
+)
+# What Go and Java print when a program dies, whatever line of its log stands before it.
+DEATH = r"^(?:panic: |fatal error: |Exception in thread \")"
 # A log counts as one with headers when at least this share of its own lines (not indented, not blank) has one.
 HEADER_SHARE = 0.5
 
@@ -41,6 +51,8 @@ class Carry:
 def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None = None) -> pl.DataFrame:
     """Add `event` (first line of the event) to lines of one source and clear the level of continuing lines.
 
+    The second line of a record of two continues the first and keeps its level: the first says none.
+
     Args:
         frame: `line`, `text`, `layout`, `pid`, `level` of one source in line order.
         headed: whether it is a log whose lines have headers; None finds out from the frame.
@@ -51,19 +63,23 @@ def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None =
     whole, context = _with_context(frame, before)
     text = pl.col("text")
     if headed:
-        continues = pl.col("layout").is_null() | _postgresql_part(whole)
+        bare = pl.col("layout").is_null() & ~text.str.contains(DEATH)
+        continues = bare | _postgresql_part(whole) | _wrapped_part(whole)
     else:
         whole = _marked(whole).with_columns(inside=_inside(before))
         ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)
         chained = pl.col("layout").shift(1).is_not_null() | text.shift(2).str.contains(_CHAIN)
         continues = pl.col("bare") & (pl.col("blank") | ends | (pl.col("shown") & (~pl.col("traceback") | chained)))
-    continuing = whole.select(continues.fill_null(value=False).alias("continues"))["continues"].slice(context)
-    frame = whole.slice(context).with_columns(continuing)
+    second = (pl.col("layout") == TWO_LINES[1]).fill_null(value=False)
+    spoken = second & (pl.col("layout").shift(1) == TWO_LINES[0]).fill_null(value=False)
+    continues = continues.fill_null(value=False) | second
+    marks = whole.select(continues.alias("continues"), silent=continues & ~spoken).slice(context)
+    frame = whole.slice(context).with_columns(marks)
     first = pl.when(pl.col("continues") & (pl.col("line") > 1)).then(None).otherwise(pl.col("line"))
     event = first.forward_fill()
     return frame.with_columns(
         event=event if before is None else event.fill_null(before.event),
-        level=pl.when("continues").then(None).otherwise("level"),
+        level=pl.when("silent").then(None).otherwise("level"),
     )
 
 
@@ -116,6 +132,16 @@ def _inside(before: Carry | None) -> pl.Expr:
     starts = ~pl.col("shown") | pl.col("traceback")
     opened = pl.when(starts).then("traceback").forward_fill().fill_null(before.inside if before else False)
     return opened & pl.col("shown")
+
+
+def _wrapped_part(whole: pl.DataFrame) -> pl.Expr:
+    """Which lines of containers go on a line that was cut, or are further lines of a traceback."""
+    own = whole["layout"].is_in(WRAPPING).fill_null(value=False)
+    if not own.any():
+        return pl.lit(value=False)
+    text = pl.col("text")
+    cut = text.str.contains(_CUT).shift(1, fill_value=False)
+    return pl.lit(own) & (cut | text.str.contains(_WRAPPED))
 
 
 def _postgresql_part(whole: pl.DataFrame) -> pl.Expr:

@@ -10,9 +10,9 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from loglore.logs import changes as measures
+from loglore.logs import timestamps
 from loglore.logs.changes import Axis, Burst, Counts, Difference
 from loglore.logs.templates import Mined, Template
-from loglore.logs.timestamps import UNKNOWN_YEAR
 from loglore.logs.view import View
 
 LONGEST_LINE = 600
@@ -138,6 +138,5 @@ def shorten(text: str, longest: int = LONGEST_LINE) -> str:
 
 
 def clock(moment: Any) -> str:
-    """A time without the year where the log has none."""
-    pattern = "%b %d %H:%M:%S" if moment.year == UNKNOWN_YEAR else "%Y-%m-%d %H:%M:%S"
-    return str(moment.strftime(pattern))
+    """A time without the year, or the date, where the log has none."""
+    return timestamps.shown(moment)

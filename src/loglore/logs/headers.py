@@ -10,8 +10,8 @@ from functools import cache
 
 import polars as pl
 
-from loglore.logs import levels, structured, timestamps
-from loglore.logs.layouts import LAYOUTS, expression, header, opening
+from loglore.logs import levels, stream, structured, timestamps, w3c
+from loglore.logs.layouts import CLOCKS, LAYOUTS, TWO_LINES, WRAPPING, expression, header, opening
 from loglore.logs.patterns import expand
 
 SAMPLE_LINES = 8192
@@ -41,8 +41,8 @@ def parse(text: pl.Series, layouts: Sequence[str] | None = None) -> pl.DataFrame
 
     Args:
         text: the lines of one source, in order.
-        layouts: names of the layouts that may occur, in the order of `LAYOUTS`; None finds them in a sample. JSON and
-            logfmt are told line by line and need no name.
+        layouts: names of the layouts that may occur, in the order of `LAYOUTS`, then the directives of a W3C log; None
+            finds both, the layouts in a sample. JSON, logfmt, CEF and LEEF are told line by line and need no name.
 
     Returns:
         One row a line: `text`, `message`, `time`, `yearless`, `level`, `component`, `host`, `pid`, `layout` (null: no
@@ -64,52 +64,74 @@ def _parse(frame: pl.DataFrame, layouts: Sequence[str] | None = None) -> pl.Data
     likely = frame.select(found=structured.candidates(pl.col("text")))["found"]
     if likely.any():
         records = _records(frame.filter(likely))
-        frame = frame.join(records.select("row"), on="row", how="anti", maintain_order="left")
-        sample = sample.join(records.select("row"), on="row", how="anti", maintain_order="left")
         parts.append(_wrapped(records))
+        frame, sample = _without(frame, records), _without(sample, records)
+    directives = _directives(frame["text"]) if layouts is None else [name for name in layouts if name not in LAYOUTS]
+    if directives:
+        parts.append(w3c.read(frame, directives))
+        frame, sample = _without(frame, parts[-1]), _without(sample, parts[-1])
     if layouts is None:
         assigned = _assign(sample, _possible(sample["text"]))
         layouts = present(assigned)
-        assigned = assigned if assigned.height == frame.height else _assign(frame, layouts)
+        whole = assigned.height == frame.height and layouts == ordered(assigned["layout"].drop_nulls())
+        assigned = assigned if whole else _assign(frame, layouts)
     else:
+        layouts = [name for name in layouts if name in LAYOUTS]
         assigned = _assign(frame, layouts)
     lines = [_fields(assigned.filter(pl.col("layout") == name), name) for name in layouts]
     lines.append(_plain(assigned.filter(pl.col("layout").is_null())))
-    parts.append(_payloads(pl.concat(lines)))
-    return pl.concat(parts)
+    parts.append(_wrapped(_payloads(pl.concat(lines))))
+    return _second_lines(pl.concat(parts)) if TWO_LINES[0] in layouts else pl.concat(parts)
+
+
+def _without(frame: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
+    return frame.join(taken.select("row"), on="row", how="anti", maintain_order="left")
+
+
+def _directives(text: pl.Series) -> list[str]:
+    return w3c.directives(text.filter(text.str.starts_with(w3c.DIRECTIVE)))
 
 
 def present(frame: pl.DataFrame) -> list[str]:
     """The layouts that occur in a frame with the column `layout`, in the order of `LAYOUTS`."""
-    return ordered(frame["layout"].drop_nulls())
+    found = set(frame["layout"].drop_nulls())
+    # A sample of every second line may see nothing but the first lines of records of two.
+    found |= set(TWO_LINES) if TWO_LINES[0] in found else set()
+    # Among lines that have a date, one that begins with a clock is rather what a program printed.
+    return ordered(found - set(CLOCKS) if any(_dated(name) for name in found) else found)
+
+
+def _dated(name: str) -> bool:
+    return name in LAYOUTS and LAYOUTS[name].time not in (None, "CLOCKTIME")
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Layouts in the order of `LAYOUTS`, each once; names of other shapes are left out."""
-    found = set(names)
-    return [name for name in LAYOUTS if name in found]
+    """Layouts in the order of `LAYOUTS`, then W3C directives, each once; names of other shapes are left out."""
+    found = dict.fromkeys(names)
+    return [name for name in LAYOUTS if name in found] + [name for name in found if name.startswith(w3c.DIRECTIVE)]
 
 
 def _records(likely: pl.DataFrame) -> pl.DataFrame:
-    """Those of the lines that are JSON or logfmt records."""
+    """Those of the lines that are JSON, logfmt, CEF or LEEF records."""
     parsed = pl.concat([likely, structured.parse(likely["text"])], how="horizontal")
     records = parsed.filter(pl.col("layout").is_not_null()).with_columns(message=pl.coalesce("message", "shown"))
     return records.with_columns(_level()).select(COLUMNS)
 
 
 def _wrapped(records: pl.DataFrame) -> pl.DataFrame:
-    """Docker's lines hold the program's own, with a header of its own: that tells level, component and message."""
-    docker = records.filter(pl.col("layout") == "docker")
-    if docker.is_empty():
+    """Lines of Docker and Kubernetes hold the program's own: its header tells level, component and message."""
+    wrapped = pl.col("layout").is_in(WRAPPING)
+    outer = records.filter(wrapped)
+    if outer.is_empty():
         return records
-    inner = parse(docker["message"]).select(pl.exclude("text").name.suffix("_inner"))
-    both = pl.concat([docker, inner], how="horizontal")
+    inner = parse(stream.plain(outer["message"])).select(pl.exclude("text").name.suffix("_inner"))
+    both = pl.concat([outer, inner], how="horizontal")
     own = [pl.coalesce(f"{name}_inner", name).alias(name) for name in ("level", "component", "host", "pid")]
     # Two JSON objects as one: the end of the first and the start of the second give way to a comma.
     joined = pl.concat_str(pl.col("fields").str.head(-1), pl.lit(","), pl.col("fields_inner").str.tail(-1))
     fields = pl.coalesce(joined, "fields_inner", "fields").alias("fields")
     both = both.with_columns(*own, fields, message=pl.col("message_inner")).select(COLUMNS)
-    return pl.concat([records.filter(pl.col("layout") != "docker"), both])
+    return pl.concat([records.filter(~wrapped.fill_null(value=False)), both])
 
 
 def _behind_names(named: pl.DataFrame) -> pl.DataFrame:
@@ -129,8 +151,17 @@ def _behind_names(named: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _second_lines(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the second line of a record of two, which has the message, the time and the component of the first."""
+    frame = frame.sort("row")
+    second = (pl.col("layout") == TWO_LINES[1]) & (pl.col("layout").shift(1) == TWO_LINES[0])
+    return frame.with_columns(
+        pl.when(second).then(pl.col(name).shift(1)).otherwise(name).alias(name) for name in ("time", "component")
+    )
+
+
 def _payloads(lines: pl.DataFrame) -> pl.DataFrame:
-    """Lines with a header whose message is JSON or logfmt: fields, and what the header does not say."""
+    """Lines with a header whose message is such a record: fields, and what the header does not say."""
     likely = lines.select(found=structured.candidates(pl.col("message"), behind_header=True))["found"]
     if not likely.any():
         return lines
@@ -151,7 +182,12 @@ def _payloads(lines: pl.DataFrame) -> pl.DataFrame:
 
 
 def place_years(table: pl.DataFrame) -> pl.DataFrame:
-    """Move year-less times to the latest year that the table shows elsewhere and drop the column `yearless`."""
+    """Put in what times lack and drop the column `yearless` (see `timestamps`).
+
+    Year-less times move to the latest year that the table shows elsewhere; those without a date count their midnights,
+    or are left out beside dated ones.
+    """
+    table = _place_days(table)
     dated = table.filter(pl.col("time").is_not_null() & ~pl.col("yearless"))
     if dated.is_empty() or not table["yearless"].any():
         year = timestamps.UNKNOWN_YEAR
@@ -164,6 +200,20 @@ def place_years(table: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(placed or [table]).drop("yearless")
 
 
+def _place_days(table: pl.DataFrame) -> pl.DataFrame:
+    loose = table.select(loose=timestamps.dateless(pl.col("time"), pl.col("yearless")).fill_null(value=False))["loose"]
+    if not loose.any():
+        return table
+    time = pl.when(loose).then(None).otherwise(pl.col("time"))
+    if loose.sum() == table.height - table["time"].null_count():
+        parts = [part["time"].drop_nulls() for part in table.partition_by("source", maintain_order=True)]
+        days = pl.concat([timestamps.midnights(part) for part in parts])
+        rows = loose.arg_true()
+        moved = table["time"].gather(rows) + pl.select(pl.duration(days=pl.lit(days))).to_series()
+        time = pl.lit(table["time"].clone().scatter(rows, moved))
+    return table.with_columns(time=time, yearless=pl.col("yearless") & ~pl.lit(loose))
+
+
 def _possible(text: pl.Series) -> list[str]:
     """Layouts worth trying: those whose kind of timestamp occurs at all, so that few of the many are compiled.
 
@@ -173,9 +223,13 @@ def _possible(text: pl.Series) -> list[str]:
         starts = text.str.slice(0, LONGEST_HEADER)
         kinds = {layout.time for layout in LAYOUTS.values() if layout.time}
         absent = {kind for kind in kinds if not starts.str.contains(expand(f"%{{{kind}}}")).any()}
-        return [name for name, layout in LAYOUTS.items() if layout.time not in absent]
-    lines = [line[:LONGEST_HEADER] for line in text]
-    return [name for name, opens in _headers().items() if any(opens.match(line) for line in lines)]
+        found = [name for name, layout in LAYOUTS.items() if layout.time not in absent]
+        two = TWO_LINES[0] in found and starts.str.contains(opening(TWO_LINES[0])).any()
+    else:
+        lines = [line[:LONGEST_HEADER] for line in text]
+        found = [name for name, opens in _headers().items() if any(opens.match(line) for line in lines)]
+        two = TWO_LINES[0] in found
+    return found if two else [name for name in found if name not in TWO_LINES]
 
 
 @cache
@@ -209,6 +263,8 @@ def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
     times = timestamps.parse(groups["time"], kind) if kind else groups.with_columns(_NO_TIME).select("time", "yearless")
     message = pl.concat_str(pl.col("lead").fill_null(""), pl.col("message"))
     level = pl.coalesce(levels.normalise(pl.col("level")), levels.of_priority(pl.col("priority")))
+    if status := LAYOUTS[name].status:
+        level = pl.coalesce(level, levels.of_status(pl.col("message").str.extract(status)))
     fields = groups.select(message.alias("message"), level.alias("level"), "component", "host", "pid")
     return (
         pl.concat([part, times, fields.with_columns(_level())], how="horizontal")
@@ -219,11 +275,9 @@ def _fields(part: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _plain(part: pl.DataFrame) -> pl.DataFrame:
     empty = [pl.lit(None, dtype=pl.String).alias(field) for field in ("level", "component", "host", "pid")]
-    return (
-        part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty)
-        .with_columns(_level(), _NO_FIELDS)
-        .select(COLUMNS)
-    )
+    lines = part.with_columns(pl.col("text").alias("message"), *_NO_TIME, *empty).with_columns(_level(), _NO_FIELDS)
+    uncaught = pl.col("text").str.starts_with('Exception in thread "')
+    return lines.with_columns(level=pl.when(uncaught).then(pl.lit("error")).otherwise("level")).select(COLUMNS)
 
 
 def _level() -> pl.Expr:

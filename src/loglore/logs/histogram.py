@@ -1,7 +1,7 @@
 """Lines by level over time: counts in buckets of a width that a person would choose, as text or as a picture.
 
 Events are counted (a traceback is one), since continuing lines have no level. Lines without a time are not in it; their
-number is. Where a log has no year, its times are shown without one.
+number is. Where a log has no year or no date, its times are shown without one.
 """
 
 import os
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from loglore.errors import InputError
+from loglore.logs.layouts import TWO_LINES
 from loglore.logs.levels import LEVELS
 from loglore.logs.table import LogTable
-from loglore.logs.timestamps import UNKNOWN_YEAR
+from loglore.logs.timestamps import DATED_FROM, UNKNOWN_YEAR, shown
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,8 +69,8 @@ def count(log: pl.DataFrame | LogTable, most: int = MOST_BUCKETS) -> Histogram:
     """Count the events of a log by level and time.
 
     Args:
-        log: a log table in memory (columns `time`, `level`, `line`, `event`, `text`), or one on disk, of which one
-            shard at a time is read.
+        log: a log table in memory (columns `time`, `level`, `line`, `event`, `text`, `layout`), or one on disk, of
+            which one shard at a time is read.
         most: buckets, at most; at least 1.
 
     Raises:
@@ -110,7 +111,10 @@ def _parts(log: pl.DataFrame | LogTable) -> list[pl.LazyFrame]:
 
 
 def _events(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.filter((pl.col("event") == pl.col("line")) & pl.col("text").str.contains(r"\S")).select("time", "level")
+    """One row an event: its first line; of a record of two lines the second, which says the level."""
+    first, second = (pl.col("layout").eq_missing(pl.lit(name)) for name in TWO_LINES)
+    heads = (pl.col("event") == pl.col("line")) & pl.col("text").str.contains(r"\S") & ~first
+    return rows.filter(heads | (second & pl.col("level").is_not_null())).select("time", "level")
 
 
 def _width(first: int, last: int, most: int) -> int:
@@ -167,7 +171,8 @@ def draw(histogram: Histogram, path: Path, form: Literal["png", "svg"], title: s
         bottom = [one + more for one, more in zip(bottom, numbers, strict=True)]
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=histogram.starts[0].year != UNKNOWN_YEAR))
+    dated = histogram.starts[0] >= DATED_FROM and histogram.starts[0].year != UNKNOWN_YEAR
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=dated))
     axes.set_xlim(*date2num([histogram.starts[0] - step / 2, histogram.starts[-1] + step * 1.5]))
     axes.set_ylabel(f"events per {_span(histogram.seconds)}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -183,6 +188,8 @@ def _save(figure: Any, path: Path, form: str) -> None:
     """Beside, then in place: a reader never sees half a picture."""
     import matplotlib as mpl
 
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent}")
     beside = path.with_name(f".{path.name}.part")
     metadata = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
     try:
@@ -204,7 +211,6 @@ def _span(seconds: float) -> str:
 
 
 def _clock(moment: datetime, seconds: float) -> str:
-    day = "%b %d " if moment.year == UNKNOWN_YEAR else "%Y-%m-%d "
     clock = "" if seconds >= DAY else "%H:%M" if seconds >= 60 else "%H:%M:%S"
-    text = moment.strftime((day + clock).rstrip())
+    text = shown(moment, clock).rstrip()
     return text if seconds >= 1 else f"{text}.{moment.microsecond // 1000:03d}"

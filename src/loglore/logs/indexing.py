@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from loglore.logs import cache, headers, manifest, naming, reader, shards
 from loglore.logs.fulltext import Writer
 from loglore.logs.manifest import Manifest, Source
 from loglore.logs.shards import Kinds, Shard, State
-from loglore.logs.stream import Stream, fingerprint, follows, why_not_text
+from loglore.logs.stream import Stream, compression, fingerprint, follows, why_not_text
 
 WORDS = "words.db"
 COUNTS = "counts.parquet"
@@ -49,7 +49,7 @@ def index(
         with cache.locked(folder):
             notes: list[str] = []
             work = Work(folder, on_progress, block_bytes, names)
-            if (folder / manifest.NAME).exists():
+            if manifest.is_current(folder):
                 found = manifest.read(folder)
                 changes = _changes(found, files)
                 notes = [note for change in changes if (note := change.note())]
@@ -226,7 +226,7 @@ class Work:
         layouts, headed = shards.plan(self._watched(start.again(), PLAN_SHARE))
         if change.what != "grown":
             source.headed = headed
-        source.layouts = headers.ordered({*source.layouts, *layouts})
+        source.layouts = headers.ordered([*source.layouts, *layouts])
         self._shards(found, number, start, tables, writer)
         source.fault, source.cut = start.fault, source.cut + start.cut
 
@@ -318,18 +318,36 @@ def _in_order(pool: ThreadPoolExecutor, threads: int, stream: Stream, layouts: l
 
 @contextmanager
 def _spooled(paths: Sequence[Path]) -> Iterator[tuple[list[File], Path]]:
-    """The files behind paths, with standard input in a file of its own, and the folder of the cache for them."""
+    """The files behind paths, and the folder of the cache for them.
+
+    What can be read only once (standard input, pipes) lies in a file of its own.
+    """
     files = reader.expand(paths)
-    if reader.STDIN not in files:
+    passing = [path for path in files if path == reader.STDIN or not path.is_file()]
+    if not passing:
         yield [File(str(path), path) for path in files], cache.folder_of(paths)
         return
     cache.root().mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=cache.root(), prefix=".stdin-") as folder:
-        spool = Path(folder) / "stdin"
-        digest = hashlib.sha256()
-        with spool.open("wb") as out:
-            while piece := sys.stdin.buffer.read(1 << 20):
+        spools, digests = {}, []
+        for number, path in enumerate(passing):
+            spools[path], digest = _spool(path, Path(folder) / f"stdin{number}")
+            digests.append(Path(digest))
+        made = [File(str(path), spools.get(path, path)) for path in files]
+        yield made, cache.folder_of([*paths, *digests])
+
+
+def _spool(path: Path, spool: Path) -> tuple[Path, str]:
+    """Copy what comes from a pipe into a file, named by its compression; that file, and the hash of its content."""
+    digest = hashlib.sha256()
+    try:
+        opened = nullcontext(sys.stdin.buffer) if path == reader.STDIN else path.open("rb")
+        with opened as source, spool.open("wb") as out:
+            while piece := source.read(1 << 20):
                 digest.update(piece)
                 out.write(piece)
-        made = [File(str(path), spool if path == reader.STDIN else path) for path in files]
-        yield made, cache.folder_of([*paths, Path(digest.hexdigest())])
+    except OSError as fault:
+        raise InputError(f"{path}: {fault.strerror or fault}") from None
+    with spool.open("rb") as written:
+        suffix = compression(written.read(8))
+    return spool.rename(spool.with_suffix(suffix)), digest.hexdigest()

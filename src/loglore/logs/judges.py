@@ -58,12 +58,17 @@ _LINK = (
 )
 _LINK_JA = r"(?:[はがにのでも、：:\s]|時刻|時点|ちょうど|ログ|メッセージ|エラー|警告|として){0,6}"
 _AT_TIME = re.compile(rf"(?i){_S}{_LINK}{_T}|{_T}{_LINK}{_S}|{_S}{_LINK_JA}{_T}|{_T}{_LINK_JA}{_S}")
+# A line as a digest shows it: `L12|…`, `app.log:L12|…`.
+_NUMBERED = re.compile(r"(?:(?P<file>[^\s|]+):)?L(?P<line>[0-9]{1,12})\|\s?(?P<text>.*\S)", re.DOTALL)
 _ANYONE = frozenset(["0.0.0.0", "127.0.0.1", "255.255.255.255", "8.8.8.8", "8.8.4.4", "1.1.1.1"])
 
 
 def judge_quotes(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
     """Quotes: found (whatever case, spacing, `…` and `<*>`), close to what stands there, or said to be from the log."""
     for quote in sentence.quotes:
+        if (numbered := _NUMBERED.match(quote.value)) and (places := index.find(numbered["text"])):
+            yield _judge_numbered(quote, numbered, places)
+            continue
         places = index.find(quote.value)
         if places:
             yield claim(quote, "quote", "unverifiable" if sentence.negated(quote) else "supported", places)
@@ -83,6 +88,13 @@ def judge_quotes(sentence: Sentence, index: LogIndex) -> Iterator[Claim]:
             yield claim(quote, "quote", "contradicted", (place,) if stretch else (), stretch)
         else:
             yield claim(quote, "quote", "unverifiable")
+
+
+def _judge_numbered(quote: Mention, numbered: re.Match[str], places: tuple[Place, ...]) -> Claim:
+    """A line quoted as a digest shows it, number first: the text is in the log; whether on that line."""
+    file, line = numbered["file"] or "", int(numbered["line"])
+    there = tuple(place for place in places if place[1] == line and file in ("", place[0], PurePath(place[0]).name))
+    return claim(quote, "quote", "supported" if there else "contradicted", there or places)
 
 
 def _reported(sentence: Sentence, quote: Mention) -> bool:

@@ -36,14 +36,24 @@ class Layout:
 
     name: of the layout. pattern: grok pattern of the header. time: kind of its timestamp (a name of
     `timestamps.KINDS`), None without one. message: what the rest of the line must look like, where the header alone
-    could be another program's.
+    could be another program's. status: where an HTTP status stands in the message (group 1) that tells the level.
     """
 
     name: str
     pattern: str
     time: str | None = None
     message: str = ".*"
+    status: str | None = None
 
+
+# `java.util.logging` writes a record in two lines: time, class and method; then level and message.
+TWO_LINES = ("java-util-logging", "java-util-logging-level")
+# A clock without a date and little else, which is a header only in a log that has no dates.
+CLOCKS = ("clock-level", "clock")
+# Layouts whose message is a line of a program that may have a header of its own.
+WRAPPING = ("docker", "container")
+# After the request of an access log.
+_STATUS = r"^[^\"]*\"(?:[^\"\\]|\\.)*\" ([1-5][0-9]{2})\b"
 
 _LISTED = (
     # Daemons with a header of their own.
@@ -64,7 +74,7 @@ _LISTED = (
         r"(?:<%{INT:priority}>)?(?:%{TIMESTAMP_ISO8601} )?(?P<lead>[^\s\[\]]+ )\[%{HAPROXYDATE:time}\] ",
         "HAPROXYDATE",
     ),
-    Layout("access", r"(?P<lead>(?:[^\s\[\]]+ ){1,5}?)\[%{HTTPDATE:time}\] ", "HTTPDATE"),
+    Layout("access", r"(?P<lead>(?:[^\s\[\]]+ ){1,5}?)\[%{HTTPDATE:time}\] ", "HTTPDATE", status=_STATUS),
     Layout(
         "apache",
         rf"\[%{{HTTPDERROR_DATE:time}}\] \[(?:(?P<component>\w*):)?{_LEVEL}\] "
@@ -84,7 +94,7 @@ _LISTED = (
     Layout("kernel", r"\[ *[0-9]+\.[0-9]{6}\] "),
     Layout("kernel-dated", r"\[%{HTTPDERROR_DATE:time}\] ", "HTTPDERROR_DATE"),
     Layout("openvpn", r"%{HTTPDERROR_DATE:time} (?:us=[0-9]+ )?", "HTTPDERROR_DATE"),
-    Layout("django-server", r"\[%{DJANGOTIMESTAMP:time}\] ", "DJANGOTIMESTAMP"),
+    Layout("django-server", r"\[%{DJANGOTIMESTAMP:time}\] ", "DJANGOTIMESTAMP", status=_STATUS),
     Layout(
         "clickhouse",
         r"%{DOTTEDTIMESTAMP:time} \[ %{INT:pid} \] \{[^}]*\} <(?P<level>[A-Z][a-z]+)> "
@@ -99,13 +109,19 @@ _LISTED = (
     ),
     Layout("cassandra", rf"{_LOUD} +{_THREAD} {_ISO} {_NAME}:[0-9]+ - ", "TIMESTAMP_ISO8601"),
     Layout("logback", rf"{_ISO} {_THREAD} {_LEVEL} +{_CLASS}(?: {_THREAD})? - ", "TIMESTAMP_ISO8601"),
-    Layout("logback-clock", rf"%{{TIME}} {_THREAD} {_LEVEL} +{_CLASS} - "),
+    Layout("logback-clock", rf"%{{CLOCKTIME:time}} {_THREAD} {_LEVEL} +{_CLASS} - ", "CLOCKTIME"),
     Layout("log4j", rf"{_ISO} +{_LEVEL} +{_THREAD} {_CLASS} - ", "TIMESTAMP_ISO8601"),
     Layout("log4j-class", rf"{_ISO} +{_LEVEL} +{_THREAD} {_QUALIFIED} ", "TIMESTAMP_ISO8601"),
     Layout("flink", rf"{_ISO} {_LEVEL} +{_CLASS} +{_THREAD} - ", "TIMESTAMP_ISO8601"),
     Layout("solr", rf"{_ISO} {_LEVEL} +\([^)]*\) {_THREAD} {_QUALIFIED} ", "TIMESTAMP_ISO8601"),
     Layout("jboss", rf"{_ISO} {_LEVEL} +\[{_CLASS}\] \([^)]*\) ", "TIMESTAMP_ISO8601"),
     Layout("jenkins", rf"{_ISO}\s+\[id=[0-9]+\]\s+{_LEVEL}\s+(?P<component>[\w.$#<>-]+): ", "TIMESTAMP_ISO8601"),
+    Layout(
+        TWO_LINES[0],
+        r"%{JULTIMESTAMP:time} (?P<component>[A-Za-z_$][\w.$]*)(?: [\w$<>]+)?",
+        "JULTIMESTAMP",
+        message="",
+    ),
     # Frameworks, all on ISO timestamps.
     Layout("envoy", rf"\[{_ISO}\]\[%{{INT:pid}}\]\[{_LEVEL}\]\[{_NAME}\] (?:\[[^\]]*\] )?", "TIMESTAMP_ISO8601"),
     Layout("celery", rf"\[{_ISO}: {_LEVEL}/(?P<component>[\w-]+)\] ", "TIMESTAMP_ISO8601"),
@@ -133,7 +149,7 @@ _LISTED = (
     Layout("lambda-level-first", rf"\[{_LEVEL}\]\t{_ISO}\t%{{UUID}}\t", "TIMESTAMP_ISO8601"),
     Layout("actions", rf"{_ISO} ##\[(?P<level>error|warning|notice|debug)\]", "TIMESTAMP_ISO8601"),
     Layout("serilog", rf"{_ISO} \[{_SERILOG}\] ", "TIMESTAMP_ISO8601"),
-    Layout("serilog-clock", rf"\[%{{TIME}} {_SERILOG}\] "),
+    Layout("serilog-clock", rf"\[%{{CLOCKTIME:time}} {_SERILOG}\] ", "CLOCKTIME"),
     Layout("level-program", rf"{_ISO} {_LEVEL} +{_NAME}\[%{{INT:pid}}\]: ", "TIMESTAMP_ISO8601"),
     Layout("level-first", rf"{_LOUD} +{_ISO} (?:{_NAME} %{{INT:pid}} [0-9]+ )?", "TIMESTAMP_ISO8601"),
     Layout("gunicorn", rf"\[{_ISO}\] \[%{{INT:pid}}\] \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
@@ -211,11 +227,15 @@ _LISTED = (
     ),
     Layout("hpc", r"[0-9]+ (?P<host>\S+) (?P<component>\S+) \S+ %{EPOCH:time} -?[0-9]+ ", "EPOCH"),
     Layout("epoch", r"\[?%{EPOCH:time}\]?:? +", "EPOCH"),
+    # A clock without a date.
+    Layout("minecraft", rf"\[%{{CLOCKTIME:time}}\] \[(?P<component>[^\]/]*)/{_LOUD}\]: ", "CLOCKTIME"),
+    Layout(CLOCKS[0], rf"\[?%{{CLOCKTIME:time}}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "CLOCKTIME"),
+    Layout(CLOCKS[1], r"\[?%{CLOCKTIME:time}\]?(?: - |:? +|$)", "CLOCKTIME"),
     # No time at all.
     Layout("python-basic", r"(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):(?P<component>[A-Za-z_][\w.]*):"),
-    Layout("minecraft", rf"\[%{{TIME}}\] \[(?P<component>[^\]/]*)/{_LOUD}\]: "),
     Layout("dotnet", "(?P<level>trce|dbug|info|warn|fail|crit): ", message=r"[A-Za-z_][\w.]*\[[0-9]+\]"),
     Layout("uvicorn", r"(?P<level>TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL): {2,}"),
+    Layout(TWO_LINES[1], "(?P<level>SEVERE|WARNING|INFO|CONFIG|FINE|FINER|FINEST): "),
 )
 LAYOUTS = {layout.name: layout for layout in _LISTED}
 

@@ -1,7 +1,8 @@
 """Levels: the many words and marks that programs use, as the six `trace` … `fatal`.
 
 `notice` and PostgreSQL's `LOG` count as info; syslog's `crit`, `alert` and `emerg` count as fatal. Redis marks are
-`.` debug, `-` verbose, `*` notice, `#` warning.
+`.` debug, `-` verbose, `*` notice, `#` warning. A request that an access log answers with 5xx is an error, with 4xx a
+warning.
 """
 
 import polars as pl
@@ -20,7 +21,7 @@ MEANING = {word: level for level, words in _WORDS.items() for word in words.spli
 
 # A message may say its level itself: "error: maximum authentication attempts exceeded", "Warning: …", "[error] …".
 OWN_LEVEL = (
-    r"^(?i:\[?(trace|debug[1-5]?|info|notice|warn|warning|error|err|fatal|critical|crit|panic|alert|emerg)"
+    r"^(?i:\[?(trace|debug[1-5]?|info|notice|warn|warning|error|err|fatal(?: error)?|critical|crit|panic|alert|emerg)"
     r"(?:\]:? |: |\]$))"
 )
 
@@ -35,6 +36,11 @@ def of_priority(number: pl.Expr) -> pl.Expr:
     severity = number.cast(pl.Int64, strict=False) % 8
     names = {0: "fatal", 1: "fatal", 2: "fatal", 3: "error", 4: "warning", 5: "info", 6: "info", 7: "debug"}
     return severity.replace_strict(names, default=None, return_dtype=pl.String)
+
+
+def of_status(number: pl.Expr) -> pl.Expr:
+    """The level of an HTTP status, given as digits: 5xx is an error, 4xx a warning; others say nothing."""
+    return number.str.head(1).replace_strict({"5": "error", "4": "warning"}, default=None, return_dtype=pl.String)
 
 
 def at_least(level: str) -> tuple[str, ...]:

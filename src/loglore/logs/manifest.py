@@ -10,7 +10,8 @@ from loglore.logs import shards, stream
 from loglore.logs.shards import Shard, State
 from loglore.logs.stream import Fingerprint
 
-FORMAT = 1
+# Goes up when a table has other columns, or lines are read otherwise.
+FORMAT = 2
 NAME = "manifest.json"
 
 
@@ -46,6 +47,14 @@ class Manifest:
     next_shard: int = 0
     next_template: int = 1
     cut_kinds: int = 0
+
+
+def is_current(folder: Path) -> bool:
+    """Whether there is a manifest in a folder, and of this version."""
+    try:
+        return bool(json.loads((folder / NAME).read_text(encoding="utf-8")).get("format") == FORMAT)
+    except FileNotFoundError:
+        return False
 
 
 def read(folder: Path) -> Manifest:

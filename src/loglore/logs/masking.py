@@ -102,12 +102,15 @@ TYPES = tuple(dict.fromkeys(rule.type for rule in RULES))
 MARKS = {kind: chr(_FIRST_MARK + number) for number, kind in enumerate(TYPES)}
 TYPE_OF = {mark: kind for kind, mark in MARKS.items()}
 _PREPARE = (
-    # The status of an answer in access logs, in HAProxy's and Squid's (TCP_MISS/503).
+    # The status of an answer in access logs, in HAProxy's, in Squid's (TCP_MISS/503) and in W3C's.
     (
-        r"(HTTP/[0-9.]+\"? |[0-9]+(?:/[0-9+-]+){4} |\b(?:TCP|UDP|NONE|TAG)_[A-Z_]+/)([0-5][0-9]{2})\b",
+        r"(HTTP/[0-9.]+\"? |[0-9]+(?:/[0-9+-]+){4} |\b(?:TCP|UDP|NONE|TAG)_[A-Z_]+/|sc-status=)([0-5][0-9]{2})\b",
         "${1}" + GUARD + "${2}",
     ),
-    # Referrer and user agent of an access log.
+    # Kubernetes' klog puts what it says in quotes before its pairs: that is no variable.
+    (r"^\"([A-Za-z][^\"=]*)\" ([A-Za-z][\w.]*=)", '"' + GUARD + '${1}" ${2}'),
+    # What a client sends in a W3C log; referrer and user agent of an access log.
+    (r"(cs-(?:username|uri-query)=|cs\((?:User-Agent|Referer|Cookie)\)=)\S+", f"${{1}}{MARKS['text']}"),
     (r"(HTTP/[0-9.]+\" [^\s]+ (?:[0-9]+|-)) \"[^\"]*\" \"[^\"]*\"", f'${{1}} "{MARKS["text"]}" "{MARKS["text"]}"'),
 )
 _BEFORE_NUMBERS = (

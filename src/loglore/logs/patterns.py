@@ -85,6 +85,9 @@ PATTERNS: dict[str, str] = {
     "HEALTHTIMESTAMP": r"[0-9]{8}-[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,3}",
     "BGLTIMESTAMP": r"%{YEAR}-[0-9]{2}-[0-9]{2}-[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]+",
     "KLOGTIMESTAMP": r"[01][0-9][0-3][0-9] %{TIME}",
+    "CLOCKTIME": r"%{TIME}",
+    # Java's own, in English: before Java 9, since then, and since Java 20 (with a narrow no-break space).
+    "JULTIMESTAMP": r"%{MONTH} %{MONTHDAY}, %{YEAR},? (?:1[0-2]|0?[1-9]):[0-5][0-9]:[0-5][0-9][ \u202f][AP]M",
 }
 
 _REFERENCE = re.compile(r"%\{(\w+)(?::([A-Za-z_]\w*))?(?::(int|float))?\}")

@@ -1,8 +1,8 @@
 r"""Files to the log table: one row a line, the line number that `sed -n Np` would use, header fields as columns.
 
 Every line of every file becomes a row, whatever its bytes: stray bytes become U+FFFD, NUL bytes stay, a `\r` before the
-line's end is dropped, nothing else is. The table is in memory and the header patterns run in Polars: about a
-million lines a second cost about ten times the size of the text in memory.
+line's end and the codes that colour a terminal are dropped, nothing else is. The table is in memory and the header
+patterns run in Polars: about a million lines a second cost about ten times the size of the text in memory.
 """
 
 import bz2
@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from loglore.errors import InputError
-from loglore.logs import events, headers
+from loglore.logs import events, headers, stream
 
 _GLOB = set("*?[")
 STDIN = Path("-")
@@ -44,19 +44,22 @@ def read_table(paths: Sequence[Path]) -> pl.DataFrame:
 
     Args:
         paths: files, folders (every file below, hidden ones left out), globs, or `-` for standard input. Names ending
-            in gz, bz2, xz and zst are decompressed.
+            in gz, bz2, xz and zst are decompressed, and such content on standard input.
 
     Returns:
         One row a line, in the order of the paths:
         `source` (the path as given), `line` (1-based in its source), `time` (UTC, µs; see `timestamps` for zones and
         missing years; null where the line has none), `level` (one of `levels.LEVELS` or null), `component`, `text`
         (the line), `event` (first line of the event it belongs to), `message` (the text without its header), `host`,
-        `pid`, `layout` (name of the header layout, `json`, `docker` or `logfmt`, null when the line has no header),
-        `fields` (what a structured line says beyond these columns: a JSON object with flat, dotted keys; else null).
-        Lines that continue an event have no level, so counting levels counts events.
+        `pid`, `layout` (name of the header layout, or `json`, `docker`, `logfmt`, `cef`, `leef`, `w3c`; null when the
+        line has no header), `fields` (what a structured line says beyond these columns: a JSON object with flat, dotted
+        keys; else null).
+        Lines that continue an event have no level, so counting levels counts events (in a record of two lines, as
+        `java.util.logging` writes them, the second has it and not the first).
 
     Raises:
-        InputError: a path that does not exist or cannot be read, a damaged archive, a folder or glob without files.
+        InputError: a path that does not exist or cannot be read, a damaged archive, a binary file, a folder or glob
+            without files.
     """
     empty = pl.DataFrame(schema={**SCHEMA, "yearless": pl.Boolean})
     frames = [_parse(split_lines(_content(path)), str(path)) for path in expand(paths)]
@@ -117,19 +120,24 @@ def _decode(content: bytes) -> str:
 
 def _content(path: Path) -> bytes:
     if path == STDIN:
-        return sys.stdin.buffer.read()
-    try:
-        content = path.read_bytes()
-    except OSError as fault:
-        raise InputError(f"{path}: {fault.strerror or fault}") from None
-    decompress = _DECOMPRESS.get(path.suffix)
+        content = sys.stdin.buffer.read()
+        suffix = stream.compression(content[:8])
+    else:
+        try:
+            content = path.read_bytes()
+        except OSError as fault:
+            raise InputError(f"{path}: {fault.strerror or fault}") from None
+        suffix = path.suffix
+        if path.is_file() and (why := stream.why_not_text(path)) and why != "empty":
+            raise InputError(f"{path}: {why}")
+    decompress = _DECOMPRESS.get(suffix)
     if decompress is None:
         return content
     try:
         return decompress(content)
     # What the five libraries raise for damaged or truncated input; bz2 and zstd have no error class of their own here.
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as fault:
-        raise InputError(f"{path}: damaged or truncated {path.suffix} archive: {fault}") from None
+        raise InputError(f"{path}: damaged or truncated {suffix} archive: {fault}") from None
 
 
 def _zstd(content: bytes) -> bytes:
@@ -161,7 +169,7 @@ COMPRESSED = tuple(_DECOMPRESS)
 
 
 def _parse(lines: list[str], source: str) -> pl.DataFrame:
-    frame = headers.parse(pl.Series("text", lines, dtype=pl.String))
+    frame = headers.parse(stream.plain(pl.Series("text", lines, dtype=pl.String)))
     frame = frame.with_columns(source=pl.lit(source), line=pl.int_range(1, len(lines) + 1, dtype=pl.Int64))
     kinds = {**SCHEMA, "yearless": pl.Boolean}
     return events.join(frame).select(pl.col(name).cast(kind) for name, kind in kinds.items())

@@ -199,17 +199,20 @@ def _check(log: LogTable, filters: Filters) -> None:
 
 
 def moment(text: str, log: LogTable | Mined) -> datetime.datetime:
-    """A time as a person writes it: ISO 8601 (a zone counts), a day, or a clock time on the log's last day.
+    """A time as a person writes it: ISO 8601 (a zone counts), a day, or a clock time: the last such in the log.
 
     Raises:
         InputError: none of these.
     """
-    found_last = [one.last for one in facts(log if isinstance(log, LogTable) else log.table) if one.last is not None]
-    last: Any = max(found_last, default=None)
+    sources = [one for one in facts(log if isinstance(log, LogTable) else log.table) if one.last is not None]
+    first: Any = min((one.first for one in sources), default=None)
+    last: Any = max((one.last for one in sources), default=None)
     try:
         if len(text) <= 8 and ":" in text:
             day = (last or datetime.datetime(1970, 1, 1)).date()
-            return datetime.datetime.combine(day, datetime.time.fromisoformat(text.zfill(5)))
+            found = datetime.datetime.combine(day, datetime.time.fromisoformat(text.zfill(5)))
+            before = found - datetime.timedelta(days=1)
+            return before if last and found > last and before >= first.replace(second=0, microsecond=0) else found
         found = datetime.datetime.fromisoformat(text)
     except ValueError:
         raise InputError(

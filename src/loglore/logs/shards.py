@@ -10,19 +10,19 @@ one.
 """
 
 import datetime
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from loglore.logs import events, fulltext, headers
+from loglore.logs import events, fulltext, headers, w3c
 from loglore.logs.masking import MARKS
 from loglore.logs.reader import SCHEMA
-from loglore.logs.stream import Block, Stream
+from loglore.logs.stream import Block, Stream, plain
 from loglore.logs.templates import masked_messages
-from loglore.logs.timestamps import UNKNOWN_YEAR
+from loglore.logs.timestamps import DATED_FROM, UNKNOWN_YEAR, dateless, midnights
 
 # Columns of the reader that a shard holds.
 STORED = {name: kind for name, kind in SCHEMA.items() if name not in ("source", "line", "message")}
@@ -34,6 +34,9 @@ _TURN = datetime.timedelta(days=-180)
 MICROSECOND = datetime.timedelta(microseconds=1)
 # More than the microseconds of a leap year, and the start of the year that times without one are put in.
 YEAR_SPAN = 1 << 45
+DATED_MICROS = (DATED_FROM - datetime.datetime(1970, 1, 1)) // MICROSECOND
+# The turn of times that have no date.
+DATELESS = -1
 YEAR_START = (datetime.datetime(UNKNOWN_YEAR, 1, 1) - datetime.datetime(1970, 1, 1)) // MICROSECOND
 
 
@@ -43,8 +46,8 @@ class Shard:
 
     number: names the file; never used again. source: index in the table's sources. first, lines: its line numbers.
     end: bytes of content up to its end. open: whether it holds just the last line, which had no line end yet.
-    timed: lines with a time. levels: events by level.
-    spans: (turn, earliest, latest) in µs, turn None for times that have a year.
+    timed: lines with a time. dateless: those of them whose time has no date. levels: events by level.
+    spans: (turn, earliest, latest) in µs, turn None for times that have a year, `DATELESS` without a date.
     """
 
     number: int
@@ -54,6 +57,7 @@ class Shard:
     end: int
     open: bool
     timed: int = 0
+    dateless: int = 0
     levels: dict[str, int] = field(default_factory=dict)
     spans: list[tuple[int | None, int, int]] = field(default_factory=list)
 
@@ -67,7 +71,8 @@ class Shard:
 class State:
     """What the lines of a source so far mean for the next ones (see `events.Carry`).
 
-    time, turn: of the last line whose time lacks a year.
+    time, turn: of the last line whose time lacks a year. clock: of the last line whose time has no date, in µs; day:
+    midnights before it.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -75,6 +80,8 @@ class State:
     inside: bool = False
     time: int | None = None
     turn: int = 0
+    clock: int | None = None
+    day: int = 0
 
     def carry(self) -> events.Carry | None:
         """For `events.join`."""
@@ -118,17 +125,22 @@ class Parsed:
 
 
 def plan(stream: Stream) -> tuple[list[str], bool]:
-    """How a source is to be read, from a sample over all of it: the layouts that occur, and whether it has headers."""
+    """How a source is to be read, from a sample over all of it: the layouts that occur, and whether it has headers.
+
+    The directives of a W3C log are looked for in every line.
+    """
     step, number = 1, 0
+    directives: list[str] = []
     kept: list[pl.Series] = []
     for block in stream.blocks():
         kept.append(_each(block, (-number) % step, step))
+        directives = w3c.directives([*directives, block.text])
         number += block.count
         if (wanted := headers.sample_step(number)) != step:
             kept = [pl.concat(kept).gather_every(wanted // step)]
             step = wanted
-    sample = headers.parse(pl.concat([pl.Series("text", [], dtype=pl.String), *kept]))
-    return headers.present(sample), events.is_headed(sample)
+    sample = headers.parse(pl.concat([pl.Series("text", directives, dtype=pl.String), *kept])).slice(len(directives))
+    return [*headers.present(sample), *directives], events.is_headed(sample)
 
 
 def _each(block: Block, first: int, step: int) -> pl.Series:
@@ -138,7 +150,7 @@ def _each(block: Block, first: int, step: int) -> pl.Series:
     starts = np.append(0, ends[:-1] + 1)
     chosen = zip(starts[first::step].tolist(), ends[first::step].tolist(), strict=True)
     lines = [content[start:end].decode() for start, end in chosen]
-    return pl.Series("text", lines, dtype=pl.String).str.strip_suffix("\r")
+    return plain(pl.Series("text", lines, dtype=pl.String))
 
 
 def parse(block: Block, layouts: list[str]) -> Parsed:
@@ -161,13 +173,13 @@ def finish(parsed: Parsed, kinds: Kinds, state: State, *, headed: bool) -> tuple
     before = state.carry()
     frame = events.join(parsed.frame.with_columns(numbers.gather(local)), headed, before)
     carry = events.carry(frame, headed, before)
-    after = State(carry.rows.to_dicts(), carry.event, carry.inside, state.time, state.turn)
-    return _turns(frame, after), after
+    after = replace(state, rows=carry.rows.to_dicts(), event=carry.event, inside=carry.inside)
+    return _days(_turns(frame, after), after), after
 
 
 def _turns(frame: pl.DataFrame, state: State) -> pl.DataFrame:
     """Add `turn`, the number of turns of the year before a time that lacks its year; null for other times."""
-    loose = frame.filter("yearless").select("line", "time")
+    loose = frame.filter(pl.col("yearless") & (pl.col("time") >= DATED_FROM)).select("line", "time")
     if loose.is_empty():
         return frame.with_columns(turn=pl.lit(None, dtype=pl.Int16))
     before = pl.Series([state.time], dtype=pl.Int64).cast(pl.Datetime("us"))
@@ -176,6 +188,21 @@ def _turns(frame: pl.DataFrame, state: State) -> pl.DataFrame:
     state.time, state.turn = int(loose["time"].cast(pl.Int64)[-1]), int(turns[-1])
     placed = loose.select("line").with_columns(turn=turns.cast(pl.Int16))
     return frame.join(placed, on="line", how="left", maintain_order="left")
+
+
+def _days(frame: pl.DataFrame, state: State) -> pl.DataFrame:
+    """Count the midnights before times without a date; their `turn` is `DATELESS`."""
+    clock = frame.select(clock=dateless(pl.col("time"), pl.col("yearless")).fill_null(value=False))["clock"]
+    if not clock.any():
+        return frame
+    loose = frame.filter(clock).select("line", "time")
+    before = pl.Series([state.clock], dtype=pl.Int64).cast(pl.Datetime("us"))[0]
+    days = midnights(loose["time"], before) + state.day
+    state.clock, state.day = int(loose["time"].cast(pl.Int64)[-1]), int(days[-1])
+    moved = loose.select("line", moved=pl.col("time") + pl.duration(days=pl.lit(days)))
+    placed = frame.join(moved, on="line", how="left", maintain_order="left")
+    turn = pl.when(pl.lit(clock)).then(pl.lit(DATELESS, dtype=pl.Int16)).otherwise("turn")
+    return placed.with_columns(turn=turn, time=pl.coalesce("moved", "time")).drop("moved")
 
 
 def write(frame: pl.DataFrame, folder: Path, shard: Shard) -> None:
@@ -187,6 +214,7 @@ def write(frame: pl.DataFrame, folder: Path, shard: Shard) -> None:
 def describe(frame: pl.DataFrame, shard: Shard) -> Shard:
     """Fill in levels and spans of a shard from its rows."""
     shard.timed = frame.height - frame["time"].null_count()
+    shard.dateless = int((frame["turn"] == DATELESS).sum())
     shard.levels = dict(frame["level"].drop_nulls().value_counts().sort("level").iter_rows())
     micros = pl.col("time").cast(pl.Int64)
     spans = frame.filter(pl.col("time").is_not_null()).group_by("turn").agg(low=micros.min(), high=micros.max())
@@ -197,13 +225,14 @@ def describe(frame: pl.DataFrame, shard: Shard) -> Shard:
 def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
     """What templates need to know of the rows of one shard: a row a kind.
 
-    `low` and `high` are the earliest and the latest time in µs; `low_turned` and `high_turned` those of times without a
-    year, as turn x `YEAR_SPAN` + µs since the start of `UNKNOWN_YEAR`, which orders them before their year is known.
+    `low` and `high` are the earliest and the latest time in µs, without a date as well; `low_turned` and `high_turned`
+    those of times without a year, as turn x `YEAR_SPAN` + µs since the start of `UNKNOWN_YEAR`, which orders them
+    before their year is known.
     """
     known = frame.filter(pl.col("kind").is_not_null())
     spoken = pl.col("level").is_not_null()
-    micros, loose = pl.col("time").cast(pl.Int64), pl.col("turn").is_not_null()
-    turned = pl.col("turn").cast(pl.Int64) * YEAR_SPAN + micros - YEAR_START
+    micros, loose = pl.col("time").cast(pl.Int64), (pl.col("turn") >= 0).fill_null(value=False)
+    turned = pl.when(loose).then(pl.col("turn").cast(pl.Int64) * YEAR_SPAN + micros - YEAR_START)
     found = known.group_by("kind", maintain_order=True).agg(
         pl.lit(source, dtype=pl.Int32).alias("source"),
         pl.len().cast(pl.Int64).alias("count"),
@@ -213,7 +242,7 @@ def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
         pl.col("event").first().alias("event"),
         pl.col("level").filter(spoken).first().alias("level"),
         pl.col("line").filter(spoken).first().alias("level_line"),
-        micros.filter(~loose).min().alias("low"),
+        _earliest(micros.filter(~loose)).alias("low"),
         micros.filter(~loose).max().alias("high"),
         turned.min().alias("low_turned"),
         turned.max().alias("high_turned"),
@@ -235,11 +264,17 @@ def merge(tallies: list[pl.DataFrame]) -> pl.DataFrame:
             pl.col("event").first(),
             pl.col("level").drop_nulls().first(),
             pl.col("level_line").drop_nulls().first(),
-            pl.col("low", "low_turned").min(),
+            _earliest(pl.col("low")),
+            pl.col("low_turned").min(),
             pl.col("high", "high_turned").max(),
         )
         .select(EMPTY_TALLY.columns)
     )
+
+
+def _earliest(micros: pl.Expr) -> pl.Expr:
+    """The earliest time that has a date, or else the earliest."""
+    return pl.coalesce(micros.filter(micros >= DATED_MICROS).min(), micros.min())
 
 
 EMPTY_TALLY = pl.DataFrame(

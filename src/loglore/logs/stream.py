@@ -11,6 +11,7 @@ import codecs
 import hashlib
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from typing import IO, Any
 import polars as pl
 
 from loglore.errors import InputError
+from loglore.logs.layouts import TWO_LINES, opening
 
 BLOCK_BYTES = 8 << 20
 HEAD_BYTES = 64 << 10
@@ -30,10 +32,26 @@ LONGEST_LINE = 16 << 20
 BINARY_SHARE = 0.1
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b\b")) + b"\x7f"
 _EMPTY = (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# How compressed content begins; a file's name tells it, standard input has none.
+_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"(\xb5/\xfd": ".zst"}
 # Compressed bytes given to a library at a time: what one step loses when it meets damage.
 INPUT_BYTES = 64 << 10
 # What the four libraries raise for damaged or truncated input.
 FAULTS = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
+# The first line of a record of two is in one block with the second, which has its time from it.
+_FIRST_OF_TWO = re.compile(opening(TWO_LINES[0]))
+_LONGEST_FIRST = 1000
+
+
+# What programs write to colour a terminal (SGR), and to clear what is right of it, as `grep --color` does.
+_COLOURS = r"\x1b\[[0-9;:]*[mK]"
+
+
+def plain(lines: pl.Series) -> pl.Series:
+    """Lines as a person sees them: without a carriage return at their end and without colours."""
+    if lines.str.contains("\x1b[", literal=True).any():
+        lines = lines.str.replace_all(_COLOURS, "")
+    return lines.str.strip_suffix("\r")
 
 
 @dataclass(frozen=True)
@@ -71,10 +89,10 @@ class Block:
         return self.text.count("\n") + 1
 
     def lines(self) -> pl.Series:
-        """The lines as the log table has them: without line ends, cut at `LONGEST_LINE` characters."""
+        """The lines as the log table has them: `plain`, cut at `LONGEST_LINE` characters."""
         lines = pl.Series("text", self.text.split("\n"), dtype=pl.String)
-        if "\r" in self.text:
-            lines = lines.str.strip_suffix("\r")
+        if "\r" in self.text or "\x1b[" in self.text:
+            lines = plain(lines)
         return lines.str.head(LONGEST_LINE) if len(self.text) > LONGEST_LINE else lines
 
 
@@ -172,16 +190,19 @@ class Stream:
             border = piece.rfind(b"\n") + 1
             if border:
                 content = rest.take() + piece[:border]
-                end += len(content) + rest.dropped
+                whole = _without_first_of_two(content)
+                rest.add(content[whole:])
+                end += whole + rest.dropped
                 rest.dropped = 0
-                block = self._block(content[:-1].decode("utf-8", errors="replace"), line, end, open=False)
-                yield block
-                line += block.count
+                if whole:
+                    block = self._block(content[: whole - 1].decode("utf-8", errors="replace"), line, end, open=False)
+                    yield block
+                    line += block.count
             rest.add(piece[border:])
             piece = next(pieces, None)
         if rest.size:
             content = rest.take()
-            text = content.decode("utf-8", errors="replace")
+            text = content.decode("utf-8", errors="replace").removesuffix("\n")
             yield self._block(text, line, end + len(content) + rest.dropped, open=True)
 
     def _utf16(self, first: bytes, pieces: Iterator[bytes]) -> Iterator[Block]:
@@ -206,6 +227,15 @@ class Stream:
         if len(text) > LONGEST_LINE:
             self.cut += sum(len(line) > LONGEST_LINE for line in text.split("\n"))
         return Block(text, first, end, open)
+
+
+def _without_first_of_two(content: bytes) -> int:
+    """How many bytes of whole lines make a block: all, or all but the last line when its record is of two."""
+    start = content.rfind(b"\n", 0, len(content) - 1) + 1
+    if len(content) - start > _LONGEST_FIRST:
+        return len(content)
+    last = content[start:-1].decode("utf-8", errors="replace").removesuffix("\r")
+    return start if _FIRST_OF_TWO.match(last) else len(content)
 
 
 class _Rest:
@@ -350,6 +380,11 @@ def follows(path: Path) -> bool:
         return path.suffix not in _FRAMES and not raw.read(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
+def compression(head: bytes) -> str:
+    """The suffix of files whose content begins so; "" where it is not compressed."""
+    return next((suffix for mark, suffix in _MAGIC.items() if head.startswith(mark)), "")
+
+
 def why_not_text(path: Path) -> str:
     """Why a file is no log: "" when it may be one, else what is wrong with it, in words that follow its name."""
     stream = Stream(path, block_bytes=HEAD_BYTES)
@@ -362,6 +397,8 @@ def why_not_text(path: Path) -> str:
         return stream.fault
     if head in _EMPTY:
         return "empty"
+    if suffix := compression(head):
+        return f"compressed: a name that ends in {suffix} is needed to read it"
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return ""
     nul = head.count(0) / len(head)

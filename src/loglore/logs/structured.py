@@ -1,4 +1,4 @@
-r"""Structured lines in Polars: JSON objects and logfmt to the columns of the log table, the rest to `fields`.
+r"""Structured lines in Polars: JSON objects, logfmt, CEF and LEEF to columns of the log table, the rest to `fields`.
 
 `fields` is a JSON object in a string column, null on other lines. A struct column would need every key of the whole log
 before the first row is written and would change with each shard of a stream; a string has one type for every file, and
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from loglore.logs import records, timestamps
+from loglore.logs import cef, records, timestamps
 
 # A line may be an object; cheap to ask of every line.
 JSON_LIKE = r"^\s*\{\s*[\"}]"
@@ -43,14 +43,15 @@ _NOTHING: _Row = (None,) * len(_NAMES)
 
 
 def candidates(text: pl.Expr, *, behind_header: bool = False) -> pl.Expr:
-    """Whether lines may be JSON objects or logfmt; what `parse` does not accept among them is an ordinary line.
+    """Whether lines may be JSON objects, logfmt, CEF or LEEF; what `parse` then does not accept is an ordinary line.
 
     behind_header: the texts are messages; then pairs need no key that only logs have.
     """
     pairs = text.str.contains(LOGFMT_LIKE)
     if not behind_header:
-        pairs &= text.str.contains(_KNOWN_KEY) & ~text.str.contains(" msg=audit(", literal=True)
-    return text.str.contains(JSON_LIKE) | pairs
+        paired = pl.when(pairs).then(text)
+        pairs = paired.str.contains(_KNOWN_KEY) & ~paired.str.contains(" msg=audit(", literal=True)
+    return text.str.contains(JSON_LIKE) | pairs.fill_null(value=False) | text.str.contains(cef.LIKE)
 
 
 def parse(text: pl.Series) -> pl.DataFrame:
@@ -61,9 +62,9 @@ def parse(text: pl.Series) -> pl.DataFrame:
 
     Returns:
         One row a line with the columns of `SCHEMA`. `layout` is `json`, `docker` (a json-file line: `message` is the
-        program's own line) or `logfmt`; null where a line is no object and no logfmt, or an object without a time, a
-        level and a message: then only `fields` is set, if anything. `message` is the record's message on one line, null
-        where it has none; then `shown` is its remaining fields as `key=value`. `time` is in UTC.
+        program's own line), `logfmt`, `cef` or `leef`; null where a line is none of them, or an object without a time,
+        a level and a message: then only `fields` is set, if anything. `message` is the record's message on one line,
+        null where it has none; then `shown` is its remaining fields as `key=value`. `time` is in UTC.
     """
     columns = zip(*map(_row, text), strict=True) if len(text) else [()] * len(_NAMES)
     frame = pl.DataFrame([pl.Series(name, one, dtype=pl.String) for name, one in zip(_NAMES, columns, strict=True)])
@@ -74,6 +75,8 @@ def _row(line: str) -> _Row:
     stripped = line.strip()
     if stripped[:1] == "{" and stripped[-1:] == "}":
         return _json_row(stripped)
+    if (found := cef.read(stripped)) is not None:
+        return _columns(*found)
     pairs = logfmt(stripped)
     if pairs is None or len(pairs) < 2:
         return _NOTHING

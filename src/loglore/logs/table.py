@@ -25,10 +25,10 @@ from loglore.logs import changes, headers, indexing, manifest, naming, reader, s
 from loglore.logs.changes import Counts
 from loglore.logs.indexing import COUNTS, OnProgress
 from loglore.logs.manifest import Manifest
-from loglore.logs.shards import Shard
+from loglore.logs.shards import DATELESS, Shard
 from loglore.logs.stream import BLOCK_BYTES
 from loglore.logs.templates import Mined, Template
-from loglore.logs.timestamps import UNKNOWN_YEAR
+from loglore.logs.timestamps import DATED_FROM, UNKNOWN_YEAR
 
 Place = tuple[str, int]
 _KEYS = {"template": pl.String, "key": pl.String}
@@ -51,6 +51,9 @@ class LogTable:
         self.folder = folder
         self.manifest = known
         self.notes = [*notes, *manifest.notes(known)]
+        if self._dated:
+            dateless = dict.fromkeys(shard.source for shard in known.shards if shard.dateless)
+            self.notes += [f"{known.sources[one].name}: its times have no date and are left out" for one in dateless]
 
     @property
     def height(self) -> int:
@@ -85,6 +88,11 @@ class LogTable:
         if not highest or all(turn is None for shard in self.manifest.shards for turn, _, _ in shard.spans):
             return UNKNOWN_YEAR
         return int(pl.Series([max(highest)]).cast(pl.Datetime("us")).dt.year()[0])
+
+    @cached_property
+    def _dated(self) -> bool:
+        """Whether a line of the table has a time with a date, so that times without one are left out."""
+        return any(turn != DATELESS for shard in self.manifest.shards for turn, _, _ in shard.spans)
 
     @cached_property
     def kinds(self) -> pl.DataFrame:
@@ -126,9 +134,7 @@ class LogTable:
             for shard in own:
                 for level, count in shard.levels.items():
                     levels[level] = levels.get(level, 0) + count
-            spans = [
-                self._placed(number, turn, edge) for shard in own for turn, *edges in shard.spans for edge in edges
-            ]
+            spans = [edge for shard in own for edges in self.spans(shard) for edge in edges]
             rows.append(
                 {
                     "source": source.name,
@@ -155,7 +161,8 @@ class LogTable:
         spans = [span for shard in self.manifest.shards for span in self.spans(shard)]
         first = min((low for low, _ in spans), default=None)
         last = max((high for _, high in spans), default=None)
-        axis = changes.axis(self.height, sum(shard.timed for shard in self.manifest.shards), first, last)
+        timed = sum(shard.timed - self._dated * shard.dateless for shard in self.manifest.shards)
+        axis = changes.axis(self.height, timed, first, last)
         try:
             return Counts(axis, pl.read_parquet(path, memory_map=False))
         except FileNotFoundError:
@@ -174,6 +181,7 @@ class LogTable:
         return [
             (self._placed(shard.source, turn, low), self._placed(shard.source, turn, high))
             for turn, low, high in shard.spans
+            if not (self._dated and turn == DATELESS)
         ]
 
     def frame(self, *, chosen: Sequence[Shard] | None = None) -> pl.LazyFrame:
@@ -254,9 +262,11 @@ class LogTable:
         """Rows of a shard as rows of the log table: source, year and template ids put in."""
         source = self.manifest.sources[shard.source]
         time = pl.col("time")
-        turns = [turn for turn, _, _ in shard.spans if turn is not None]
+        turns = [turn for turn, _, _ in shard.spans if turn is not None and turn != DATELESS]
         if turns:
-            time = pl.when(pl.col("turn").is_not_null()).then(self._place(shard.source, turns)).otherwise(time)
+            time = pl.when(pl.col("turn") >= 0).then(self._place(shard.source, turns)).otherwise(time)
+        if shard.dateless and self._dated:
+            time = pl.when(pl.col("turn").ne_missing(DATELESS)).then(time)
         template = pl.lit(self._ids).gather(pl.col("kind"))
         rows = rows.with_columns(source=pl.lit(source.name), time=time, template=template)
         return rows.select(COLUMNS)
@@ -269,7 +279,7 @@ class LogTable:
 
     def _placed(self, source: int, turn: int | None, micros: int) -> Any:
         time = pl.Series("time", [micros], dtype=pl.Int64).cast(pl.Datetime("us"))
-        if turn is None:
+        if turn is None or turn == DATELESS:
             return time[0]
         return time.to_frame().select(self._place(source, [turn]))["time"][0]
 
@@ -280,10 +290,13 @@ class LogTable:
         for part in tally.partition_by("source", maintain_order=True):
             source = int(part["source"][0])
             low, high = (self._edge(part, source, edge) for edge in ("low", "high"))
+            dated = part.with_columns(pl.col("low", "high").cast(pl.Datetime("us")))
+            if self._dated and any(shard.dateless for shard in self.manifest.shards):
+                dated = dated.with_columns(pl.when(pl.col(edge) >= DATED_FROM).then(edge) for edge in ("low", "high"))
             parts.append(
                 part.with_columns(
-                    first_time=pl.min_horizontal(pl.col("low").cast(pl.Datetime("us")), low),
-                    last_time=pl.max_horizontal(pl.col("high").cast(pl.Datetime("us")), high),
+                    first_time=dated.select(pl.min_horizontal("low", low))["low"],
+                    last_time=dated.select(pl.max_horizontal("high", high))["high"],
                 )
             )
         return pl.concat(parts)
