@@ -123,7 +123,7 @@ def _left(asked: Order) -> tuple[int, list[str]]:
 
 def _start(place: Shared, asked: Order, count: int, silent: Sequence[str]) -> str:
     """One start of `count` workers, on none of the nodes `silent`; why it ended, empty when all came to their end."""
-    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig
+    from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
     from ray.train.torch import TorchTrainer
 
     trainer = TorchTrainer(
@@ -149,9 +149,17 @@ def _start(place: Shared, asked: Order, count: int, silent: Sequence[str]) -> st
         if "startup timed out" in str(fault):
             return WAITING
         return " ".join(str(fault).split())[:300]
+    except WorkerGroupError as fault:
+        return "; ".join(f"worker {rank}: {_said(error)}" for rank, error in sorted(fault.worker_failures.items()))
     except Exception as fault:  # Ray wraps whatever a worker raised, and the loss of workers, in errors of many kinds
         return " ".join(str(fault).split())[:300]
     return ""
+
+
+def _said(error: Exception) -> str:
+    """What a worker raised, in a line: Ray hands over whole tracebacks, and tells of lost ones in their first line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return (lines[-1] if any(line.startswith("Traceback") for line in lines) else lines[0]).strip()[:200]
 
 
 def _work(config: dict[str, Any]) -> None:

@@ -123,11 +123,10 @@ def _passing_on_sigterm(folder: Path) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError, ValueError):
                 os.kill(int(path.read_text()), signal.SIGTERM)
 
-    try:
-        before = signal.signal(signal.SIGTERM, tell)
-    except ValueError:  # not the main thread: whoever runs us there stops us in another way
+    if threading.current_thread() is not threading.main_thread():  # whoever runs us there stops us in another way
         yield
         return
+    before = signal.signal(signal.SIGTERM, tell)
     try:
         yield
     finally:
