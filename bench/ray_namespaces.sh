@@ -5,7 +5,7 @@
 set -euo pipefail
 recipe=$1 out=$2 nodes=$3 victim=${4:-}
 bin=$(dirname "$(command -v ray)")
-export PATH="$bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+export PATH="$bin:$PATH" RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=disabled
 
 finish() { # also what an earlier run left that was killed before it could
   { ip netns list | grep -o '^ll[0-9]*' || true; } | while read -r name; do
