@@ -1,9 +1,11 @@
 """Processes to be killed that start at once: forked from one that has imported what training imports, and no more."""
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,3 +25,11 @@ def forked(target: Callable[..., Any], *arguments: Any) -> BaseProcess:
     finally:
         sys.modules["__main__"] = main
     return process
+
+
+def run_recipe(recipe: Path, out: Path, home: Path) -> None:
+    """What `loglore run RECIPE --out OUT` does, with the data folder `home`; to be forked."""
+    from loglore.jobs import recipes, runner
+
+    os.environ["LOGLORE_HOME"] = str(home)
+    runner.run(recipes.load(recipe), out, lambda text: None)

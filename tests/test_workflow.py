@@ -1,7 +1,6 @@
 """The quickstart's own recipe, from logs to a checked answer, on a tiny model; killed, it goes on to the same bits."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from support_forked import forked, run_recipe
 from support_tiny import build_llama
 
 from loglore.hub import models as hub
@@ -101,16 +101,16 @@ def test_second_run_does_nothing(straight: Path, recipe: Path, monkeypatch: pyte
 
 
 def test_killed_in_synthesis_pretraining_and_fine_tuning_it_ends_in_the_same_bits(straight: Path, recipe: Path) -> None:
-    run = recipe.parent / "killed"
+    run, home = recipe.parent / "killed", recipe.parent / "killed-home"
     command = [sys.executable, "-m", "loglore", "run", str(recipe), "--out", str(run)]
-    environment = {**os.environ, "LOGLORE_HOME": str(recipe.parent / "killed-home")}
+    environment = {**os.environ, "LOGLORE_HOME": str(home)}
     for sign in ("chats/spec.json", "cpt/metrics.jsonl", "sft/metrics.jsonl"):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        process = forked(run_recipe, recipe, run, home)
         while not (run / sign).exists():
-            assert process.poll() is None, f"it ended before {sign} was there"
+            assert process.is_alive(), f"it ended before {sign} was there"
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert "Next:" in done.stdout

@@ -55,36 +55,3 @@ def test_busy_processes_are_seen_at_once() -> None:
         for one in busy:
             one.kill()
             one.wait()
-
-
-FAULTS = """
-import ctypes, resource, sys
-from loglore.runs import tuning
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-
-def pages():  # page faults of 20 rounds with 40 MB, more than glibc keeps by itself
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        place = libc.malloc(ctypes.c_size_t(40 << 20))
-        ctypes.memset(place, 1, 40 << 20)
-        libc.free(place)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1])
-
-outside = pages()
-with tuning.memory_kept():
-    inside, held = pages(), resident()
-print(outside, inside, held - resident(), pages())
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
-def test_freed_memory_is_kept_inside_and_given_back_after() -> None:
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
-    outside, inside, returned, after = map(int, done.stdout.split())
-    assert inside < outside / 5
-    assert returned > 5000  # pages of 4 kB
-    assert after > inside

@@ -7,10 +7,9 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-M_ARENA_MAX, M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -4, -3, -1  # of malloc.h
+M_ARENA_MAX = -8  # of malloc.h
 GARBAGE = (50_000, 20, 100)  # of `gc.set_threshold`; Python's own are (700, 10, 10) up to 3.11
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # what says how OpenMP's threads wait
 LOAD = Path("/proc/loadavg")  # its fourth field: entities that can be run now / all of them (proc_loadavg(5))
@@ -76,29 +75,6 @@ def _share_one_arena() -> None:
 
     The backward pass runs in a thread of its own, and what it frees in its arena the forward pass could not use again.
     """
-    _mallopt({M_ARENA_MAX: 1})
-
-
-@contextlib.contextmanager
-def memory_kept() -> Iterator[None]:
-    """Inside, what is freed stays with glibc's allocator, which gives it out again; at the end it goes back.
-
-    Tensors of megabytes would be given back at once and asked for again, thousands of times a training step, and every
-    page be cleared by the kernel each time: an eighth of the time of LoRA training (docs/LOG.md).
-    """
-    _mallopt({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
-    try:
-        yield
-    finally:
-        # The defaults grow to these by themselves, until one of them is set.
-        _mallopt({M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20})
-        with contextlib.suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
-
-
-def _mallopt(values: dict[int, int]) -> None:
-    """Set glibc's allocator; another libc has no such parameters."""
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):
-            for name, value in values.items():
-                ctypes.CDLL(None).mallopt(name, value)
+        with contextlib.suppress(AttributeError, OSError):  # a libc other than glibc
+            ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)

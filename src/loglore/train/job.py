@@ -21,7 +21,7 @@ from loglore import settings
 from loglore.data.long_rows import Policy
 from loglore.errors import InputError
 from loglore.models.load import Trust, check_folder, load_tokenizer, quiet
-from loglore.runs import files, tuning
+from loglore.runs import files
 from loglore.runs.folder import RunFolder
 from loglore.runs.spec import Spec
 from loglore.train import (
@@ -119,7 +119,7 @@ def run(spec: TrainSpec, context: RunFolder) -> dict[str, Any]:
     task = work.plan(spec, requested, tokenizer, context, asked if spec.nodes else world.size)
     forecast.refuse_what_cannot_fit(forecast.parts(spec, requested, task, world.size), here(world))
     context.event("planned", steps=task.steps, rows_per_step=task.rows_per_step, tokens=task.tokens)
-    with quiet(), stopping.listening(), tuning.memory_kept():
+    with quiet(), stopping.listening():
         model, perplexity = _train(spec, requested, task, tokenizer, context, world)
     if not world.leads:
         return {}
