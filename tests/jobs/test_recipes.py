@@ -71,3 +71,15 @@ def test_paths_are_looked_up_beside_the_recipe_and_references_resolved(tmp_path:
     assert values["hyperparameters"] == "missing.json"
     with pytest.raises(InputError, match=r"\$\{a\.model\}: job a has the outputs adapter, run"):
         recipes.resolve(recipe.jobs[1], recipe, {"a": {"run": Path("r/a"), "adapter": Path("x")}})
+
+
+def test_globs_are_looked_up_beside_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "app.log").write_text("x\n")
+    (tmp_path / "deep" / "recipe.yaml").write_text(
+        "name: x\njobs:\n  a: {kind: nlplog, logs: ['*.log']}\n  b: {kind: nlplog, logs: ['*.gz']}\n"
+    )
+    recipe = recipes.load(Path("deep/recipe.yaml"))
+    assert recipes.resolve(recipe.jobs[0], recipe, {})["logs"] == ["deep/*.log"]
+    assert recipes.resolve(recipe.jobs[1], recipe, {})["logs"] == ["*.gz"]

@@ -28,3 +28,18 @@ def test_value_fingerprint_ignores_the_order_of_keys() -> None:
 def test_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing: no such file or folder"):
         fingerprint.of_path(tmp_path / "missing")
+
+
+def test_a_glob_is_the_files_that_match(tmp_path: Path) -> None:
+    for name in ("a.log", "b.log", "c.txt"):
+        (tmp_path / name).write_text(name)
+    pattern = tmp_path / "*.log"
+    before = fingerprint.of_path(pattern)
+    (tmp_path / "c.txt").write_text("changed")
+    assert fingerprint.of_path(pattern) == before
+    (tmp_path / "b.log").write_text("changed")
+    assert fingerprint.of_path(pattern) != before
+    with pytest.raises(InputError, match=r"\*\.gz: no file matches"):
+        fingerprint.of_path(tmp_path / "*.gz")
+    with pytest.raises(InputError, match="write standard input to a file"):
+        fingerprint.of_path(Path("-"))

@@ -222,5 +222,7 @@ def _resolved(value: Any, recipe: Recipe, outputs: Mapping[str, Mapping[str, Pat
         return value
     if REFERENCE.fullmatch(value):
         return filled(value, outputs, str(recipe.path))
+    if not paths or Path(value).is_absolute():
+        return value
     beside = recipe.path.parent / value
-    return str(beside) if paths and not Path(value).is_absolute() and beside.exists() else value
+    return str(beside) if beside.exists() or (GLOB.search(value) and any(recipe.path.parent.glob(value))) else value

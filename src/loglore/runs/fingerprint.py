@@ -15,15 +15,17 @@ def of_file(path: Path) -> str:
 
 
 def of_path(path: Path) -> str:
-    """Sha256 of a file, or of a folder's relative names and file contents; hidden names are left out.
+    """Sha256 of a file, or of the names and contents of the files in a folder (hidden ones left out) or of a glob.
 
     Raises:
-        InputError: the path does not exist.
+        InputError: the path does not exist, or no file matches.
     """
     if path.is_file():
         return of_file(path)
+    if path == Path("-"):
+        raise InputError("-: a job reads what it can read again; write standard input to a file first")
     if not path.is_dir():
-        raise InputError(f"{path}: no such file or folder")
+        return of_value([[file.as_posix(), of_file(file)] for file in _matches(path)])
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
     return of_value([[file.relative_to(path).as_posix(), of_file(file)] for file in files])
 
@@ -32,6 +34,16 @@ def of_value(value: Any) -> str:
     """Sha256 of a JSON value in canonical form (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _matches(path: Path) -> list[Path]:
+    if not set("*?[") & set(str(path)):
+        raise InputError(f"{path}: no such file or folder")
+    root = Path(path.anchor) if path.is_absolute() else Path()
+    files = sorted(file for file in root.glob(str(path.relative_to(path.anchor))) if file.is_file())
+    if not files:
+        raise InputError(f"{path}: no file matches")
+    return files
 
 
 def _hidden(relative: Path) -> bool:
