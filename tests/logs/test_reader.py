@@ -509,6 +509,42 @@ LINES = [
         ("java-util-logging", "2026-11-22 00:08:58", None, "org.apache.catalina.core.StandardService", None, ""),
     ),
     (
+        "2026-11-22T20:08:58.172+01:00 ERROR 1 --- [shop] [main] o.s.b.Shop : out of carts",
+        ("spring", "2026-11-22 19:08:58.172", "error", "o.s.b.Shop", "1", "out of carts"),
+    ),
+    (
+        "2026-11-22 20:08:58 [pool-1-thread-2] WARN  com.x.Cart:123 - out of carts",
+        ("logback", "2026-11-22 20:08:58", "warning", "com.x.Cart", None, "out of carts"),
+    ),
+    (
+        "[22-Nov-2026 20:08:58 Europe/Berlin] PHP Fatal error:  Uncaught Error: x in /a.php:3",
+        ("php", "2026-11-22 20:08:58", "fatal", None, None, "Uncaught Error: x in /a.php:3"),
+    ),
+    (
+        "[22-Nov-2026 20:08:58] NOTICE: fpm is running, pid 1",
+        ("php", "2026-11-22 20:08:58", "info", None, None, "fpm is running, pid 1"),
+    ),
+    (
+        "[ERROR] 2026-11-22 20:08:58 out of carts",
+        ("level-first", "2026-11-22 20:08:58", "error", None, None, "out of carts"),
+    ),
+    (
+        "2026-11-22 20:08:58.1720|WARN|Shop.Cart|out of carts",
+        ("nlog", "2026-11-22 20:08:58.172", "warning", "Shop.Cart", None, "out of carts"),
+    ),
+    (
+        "Sun 2026-11-22 20:08:58 UTC web01 sshd[12]: Failed password",
+        ("journal-full", "2026-11-22 20:08:58", None, "sshd", "12", "Failed password"),
+    ),
+    (
+        "22.11.2026 20:08:58.172 *ERROR* [main] out of carts",
+        ("dotted-day", "2026-11-22 20:08:58.172", "error", None, None, "[main] out of carts"),
+    ),
+    (
+        "E20261122 20:08:58.172000    12 cart.cc:3] out of carts",
+        ("klog", "2026-11-22 20:08:58.172", "error", "cart.cc", "12", "out of carts"),
+    ),
+    (
         "2026-03-01 10:00:00 INFO app[3]: listening",
         ("level-program", "2026-03-01 10:00:00", "info", "app", "3", "listening"),
     ),

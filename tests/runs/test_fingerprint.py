@@ -28,3 +28,8 @@ def test_value_fingerprint_ignores_the_order_of_keys() -> None:
 def test_missing_path_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"missing: no such file or folder"):
         fingerprint.of_path(tmp_path / "missing")
+
+
+def test_standard_input_is_no_input_of_a_job() -> None:
+    with pytest.raises(InputError, match="write standard input to a file"):
+        fingerprint.of_path(Path("-"))

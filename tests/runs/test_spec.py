@@ -14,6 +14,16 @@ class Sample(Spec):
     seed: int = Field(0, ge=0)
 
 
+class Demanding(Spec):
+    train_rows: int
+    test_rows: int
+
+
+def test_all_missing_keys_are_named_at_once() -> None:
+    with pytest.raises(InputError, match=r"^c\.yaml: keys `train_rows`, `test_rows` are missing$"):
+        Demanding.parse({}, "c.yaml")
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

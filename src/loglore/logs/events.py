@@ -63,17 +63,19 @@ def join(frame: pl.DataFrame, headed: bool | None = None, before: Carry | None =
     whole, context = _with_context(frame, before)
     text = pl.col("text")
     if headed:
-        bare = pl.col("layout").is_null() & ~text.str.contains(DEATH)
-        continues = bare | _postgresql_part(whole) | _wrapped_part(whole)
+        continues = _bare(whole) | _postgresql_part(whole) | _wrapped_part(whole)
     else:
         whole = _marked(whole).with_columns(inside=_inside(before))
         ends = ~pl.col("shown") & text.str.contains(_EXCEPTION) & pl.col("inside").shift(1, fill_value=False)
         chained = pl.col("layout").shift(1).is_not_null() | text.shift(2).str.contains(_CHAIN)
         continues = pl.col("bare") & (pl.col("blank") | ends | (pl.col("shown") & (~pl.col("traceback") | chained)))
-    second = (pl.col("layout") == TWO_LINES[1]).fill_null(value=False)
-    spoken = second & (pl.col("layout").shift(1) == TWO_LINES[0]).fill_null(value=False)
-    continues = continues.fill_null(value=False) | second
-    marks = whole.select(continues.alias("continues"), silent=continues & ~spoken).slice(context)
+    continues = continues.fill_null(value=False)
+    silent = continues
+    if _has(whole, TWO_LINES[1]):
+        second = (pl.col("layout") == TWO_LINES[1]).fill_null(value=False)
+        continues |= second
+        silent = continues & ~(second & (pl.col("layout").shift(1) == TWO_LINES[0]).fill_null(value=False))
+    marks = whole.select(continues.alias("continues"), silent.alias("silent")).slice(context)
     frame = whole.slice(context).with_columns(marks)
     first = pl.when(pl.col("continues") & (pl.col("line") > 1)).then(None).otherwise(pl.col("line"))
     event = first.forward_fill()
@@ -134,11 +136,22 @@ def _inside(before: Carry | None) -> pl.Expr:
     return opened & pl.col("shown")
 
 
+def _has(whole: pl.DataFrame, layout: str) -> bool:
+    return bool((whole["layout"] == layout).any())
+
+
+def _bare(whole: pl.DataFrame) -> pl.Expr:
+    """Which lines have no header and are not the death of a program; only those without one are looked at."""
+    bare = whole["layout"].is_null().to_numpy().copy()
+    bare[bare] = ~whole["text"].filter(pl.Series(bare)).str.contains(DEATH).to_numpy()
+    return pl.lit(pl.Series(bare))
+
+
 def _wrapped_part(whole: pl.DataFrame) -> pl.Expr:
     """Which lines of containers go on a line that was cut, or are further lines of a traceback."""
-    own = whole["layout"].is_in(WRAPPING).fill_null(value=False)
-    if not own.any():
+    if not any(_has(whole, layout) for layout in WRAPPING):
         return pl.lit(value=False)
+    own = whole["layout"].is_in(WRAPPING).fill_null(value=False)
     text = pl.col("text")
     cut = text.str.contains(_CUT).shift(1, fill_value=False)
     return pl.lit(own) & (cut | text.str.contains(_WRAPPED))

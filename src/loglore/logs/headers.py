@@ -80,7 +80,8 @@ def _parse(frame: pl.DataFrame, layouts: Sequence[str] | None = None) -> pl.Data
         assigned = _assign(frame, layouts)
     lines = [_fields(assigned.filter(pl.col("layout") == name), name) for name in layouts]
     lines.append(_plain(assigned.filter(pl.col("layout").is_null())))
-    parts.append(_wrapped(_payloads(pl.concat(lines))))
+    headed = _payloads(pl.concat(lines))
+    parts.append(_wrapped(headed) if "container" in layouts else headed)
     return _second_lines(pl.concat(parts)) if TWO_LINES[0] in layouts else pl.concat(parts)
 
 
@@ -222,7 +223,9 @@ def _possible(text: pl.Series) -> list[str]:
     if len(text) > FEW_LINES:
         starts = text.str.slice(0, LONGEST_HEADER)
         kinds = {layout.time for layout in LAYOUTS.values() if layout.time}
-        absent = {kind for kind in kinds if not starts.str.contains(expand(f"%{{{kind}}}")).any()}
+        # A clock stands in most lines, but at the start of few.
+        shapes = {kind: (r"^\[?" if kind == "CLOCKTIME" else "") + expand(f"%{{{kind}}}") for kind in kinds}
+        absent = {kind for kind, shape in shapes.items() if not starts.str.contains(shape).any()}
         found = [name for name, layout in LAYOUTS.items() if layout.time not in absent]
         two = TWO_LINES[0] in found and starts.str.contains(opening(TWO_LINES[0])).any()
     else:
@@ -281,5 +284,6 @@ def _plain(part: pl.DataFrame) -> pl.DataFrame:
 
 
 def _level() -> pl.Expr:
-    own = levels.normalise(pl.col("message").str.extract(levels.OWN_LEVEL))
+    silent = pl.when(pl.col("level").is_null()).then(pl.col("message"))
+    own = levels.normalise(silent.str.extract(levels.OWN_LEVEL))
     return pl.coalesce("level", own).alias("level")

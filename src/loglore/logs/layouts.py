@@ -83,6 +83,13 @@ _LISTED = (
     ),
     Layout("squid", r"%{SLASHTIMESTAMP:time}(?: kid[0-9]+)?\| ", "SLASHTIMESTAMP"),
     Layout("tomcat", rf"%{{BINDTIMESTAMP:time}} {_LEVEL} {_THREAD} {_CLASS} ", "BINDTIMESTAMP"),
+    Layout(
+        "php",
+        r"\[%{BINDTIMESTAMP:time}(?: [A-Za-z_/+-]+)?\] (?:PHP )?"
+        r"(?:(?P<level>(?:Fatal|Parse|Recoverable fatal) error|Warning|Notice|Deprecated"
+        r"|DEBUG|NOTICE|WARNING|ERROR|ALERT): +)?",
+        "BINDTIMESTAMP",
+    ),
     Layout("bind", r"%{BINDTIMESTAMP:time} (?:(?P<component>[a-z-]+): )?(?:(?P<level>[a-z]+): )?", "BINDTIMESTAMP"),
     Layout(
         "bind-iso",
@@ -108,7 +115,7 @@ _LISTED = (
         "TIMESTAMP_ISO8601",
     ),
     Layout("cassandra", rf"{_LOUD} +{_THREAD} {_ISO} {_NAME}:[0-9]+ - ", "TIMESTAMP_ISO8601"),
-    Layout("logback", rf"{_ISO} {_THREAD} {_LEVEL} +{_CLASS}(?: {_THREAD})? - ", "TIMESTAMP_ISO8601"),
+    Layout("logback", rf"{_ISO} {_THREAD} {_LEVEL} +{_CLASS}(?::[0-9]+)?(?: {_THREAD})? - ", "TIMESTAMP_ISO8601"),
     Layout("logback-clock", rf"%{{CLOCKTIME:time}} {_THREAD} {_LEVEL} +{_CLASS} - ", "CLOCKTIME"),
     Layout("log4j", rf"{_ISO} +{_LEVEL} +{_THREAD} {_CLASS} - ", "TIMESTAMP_ISO8601"),
     Layout("log4j-class", rf"{_ISO} +{_LEVEL} +{_THREAD} {_QUALIFIED} ", "TIMESTAMP_ISO8601"),
@@ -151,11 +158,12 @@ _LISTED = (
     Layout("serilog", rf"{_ISO} \[{_SERILOG}\] ", "TIMESTAMP_ISO8601"),
     Layout("serilog-clock", rf"\[%{{CLOCKTIME:time}} {_SERILOG}\] ", "CLOCKTIME"),
     Layout("level-program", rf"{_ISO} {_LEVEL} +{_NAME}\[%{{INT:pid}}\]: ", "TIMESTAMP_ISO8601"),
-    Layout("level-first", rf"{_LOUD} +{_ISO} (?:{_NAME} %{{INT:pid}} [0-9]+ )?", "TIMESTAMP_ISO8601"),
+    Layout("level-first", rf"\[?{_LOUD} *\]? +\[?{_ISO}\]? (?:{_NAME} %{{INT:pid}} [0-9]+ )?", "TIMESTAMP_ISO8601"),
+    Layout("nlog", rf"{_ISO}\|{_LEVEL} *\|(?:{_CLASS}\|)?", "TIMESTAMP_ISO8601"),
     Layout("gunicorn", rf"\[{_ISO}\] \[%{{INT:pid}}\] \[{_LEVEL}\] ", "TIMESTAMP_ISO8601"),
     Layout("flask", rf"\[{_ISO}\] {_LEVEL} in {_NAME}: ", "TIMESTAMP_ISO8601"),
     Layout("bracketed", rf"\[{_ISO}\] \[{_LEVEL}\] (?:\[{_NAME}\] )?", "TIMESTAMP_ISO8601"),
-    Layout("spring", rf"{_ISO} +{_LEVEL} %{{INT:pid}} --- \[[^\]]*\] {_NAME} *: ", "TIMESTAMP_ISO8601"),
+    Layout("spring", rf"{_ISO} +{_LEVEL} %{{INT:pid}} --- (?:\[[^\]]*\] )+{_NAME} *: ", "TIMESTAMP_ISO8601"),
     Layout(
         "zookeeper", rf"{_ISO} - {_LEVEL} +\[(?:.*:)?(?P<component>[A-Za-z_$][\w$]*)@[0-9]+\] - ", "TIMESTAMP_ISO8601"
     ),
@@ -183,6 +191,7 @@ _LISTED = (
         "TIMESTAMP_ISO8601",
     ),
     Layout("syslog-iso", rf"(?:<%{{INT:priority}}>(?:1 )?)?{_ISO} (?P<host>[\w.-]+) {_PROG}: ", "TIMESTAMP_ISO8601"),
+    Layout("journal-full", rf"%{{DAY}} {_ISO} [A-Z]{{3,4}} (?P<host>[\w.-]+) {_PROG}: ", "TIMESTAMP_ISO8601"),
     Layout(
         "iso-level", rf"(?:<%{{INT:priority}}>)?\[?{_ISO}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "TIMESTAMP_ISO8601"
     ),
@@ -227,6 +236,11 @@ _LISTED = (
     ),
     Layout("hpc", r"[0-9]+ (?P<host>\S+) (?P<component>\S+) \S+ %{EPOCH:time} -?[0-9]+ ", "EPOCH"),
     Layout("epoch", r"\[?%{EPOCH:time}\]?:? +", "EPOCH"),
+    Layout(
+        "dotted-day",
+        rf"\[?%{{DOTTEDDAYTIMESTAMP:time}}\]?:? +(?:[\[(|*]?{_LEVEL}[\])|:*]*(?: - |\s+))?",
+        "DOTTEDDAYTIMESTAMP",
+    ),
     # A clock without a date.
     Layout("minecraft", rf"\[%{{CLOCKTIME:time}}\] \[(?P<component>[^\]/]*)/{_LOUD}\]: ", "CLOCKTIME"),
     Layout(CLOCKS[0], rf"\[?%{{CLOCKTIME:time}}\]?:? +[\[(|]?{_LEVEL}[\])|:]*(?: - |\s+)", "CLOCKTIME"),

@@ -13,8 +13,8 @@ _WORDS = {
     "trace": "trace trac trce finest finer v vrb",
     "debug": "debug debug1 debug2 debug3 debug4 debug5 debg dbg dbug fine verbose d . -",
     "info": "info inf information notice note log config status i *",
-    "warning": "warn warning wrn w #",
-    "error": "error erro err severe failure fail e",
+    "warning": "warn warning wrn deprecated w #",
+    "error": "error erro err severe failure fail parse recoverable e",
     "fatal": "fatal ftl crit critical alert emerg emergency panic dpanic f c",
 }
 MEANING = {word: level for level, words in _WORDS.items() for word in words.split()}

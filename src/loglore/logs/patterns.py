@@ -84,7 +84,8 @@ PATTERNS: dict[str, str] = {
     "COMPACTTIMESTAMP": r"[0-9]{6} +(?:[0-9]{6}|%{TIME})",
     "HEALTHTIMESTAMP": r"[0-9]{8}-[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,2}:[0-9]{1,3}",
     "BGLTIMESTAMP": r"%{YEAR}-[0-9]{2}-[0-9]{2}-[0-9]{2}\.[0-9]{2}\.[0-9]{2}\.[0-9]+",
-    "KLOGTIMESTAMP": r"[01][0-9][0-3][0-9] %{TIME}",
+    "KLOGTIMESTAMP": r"(?:20[0-9]{2})?[01][0-9][0-3][0-9] %{TIME}",
+    "DOTTEDDAYTIMESTAMP": r"[0-3]?[0-9]\.[01]?[0-9]\.%{YEAR},? %{TIME}",
     "CLOCKTIME": r"%{TIME}",
     # Java's own, in English: before Java 9, since then, and since Java 20 (with a narrow no-break space).
     "JULTIMESTAMP": r"%{MONTH} %{MONTHDAY}, %{YEAR},? (?:1[0-2]|0?[1-9]):[0-5][0-9]:[0-5][0-9][ \u202f][AP]M",

@@ -232,6 +232,9 @@ def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
     known = frame.filter(pl.col("kind").is_not_null())
     spoken = pl.col("level").is_not_null()
     micros, loose = pl.col("time").cast(pl.Int64), (pl.col("turn") >= 0).fill_null(value=False)
+    low = micros.filter(~loose).min()
+    if (frame["turn"] == DATELESS).any():
+        low = _earliest(micros.filter(~loose))
     turned = pl.when(loose).then(pl.col("turn").cast(pl.Int64) * YEAR_SPAN + micros - YEAR_START)
     found = known.group_by("kind", maintain_order=True).agg(
         pl.lit(source, dtype=pl.Int32).alias("source"),
@@ -242,7 +245,7 @@ def tally(frame: pl.DataFrame, source: int) -> pl.DataFrame:
         pl.col("event").first().alias("event"),
         pl.col("level").filter(spoken).first().alias("level"),
         pl.col("line").filter(spoken).first().alias("level_line"),
-        _earliest(micros.filter(~loose)).alias("low"),
+        low.alias("low"),
         micros.filter(~loose).max().alias("high"),
         turned.min().alias("low_turned"),
         turned.max().alias("high_turned"),

@@ -42,7 +42,8 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "REDISTIMESTAMP": (rf"^([0-9]{{1,2}}) ([A-Z][a-z]{{2}})[a-z]* (?:([0-9]{{4}}) )?{_CLOCK}", "DMYhmsf"),
     "MONTHDAYTIMESTAMP": (rf"^([0-9]{{2}})[-.]([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
-    "KLOGTIMESTAMP": (rf"^([0-9]{{2}})([0-9]{{2}}) {_CLOCK}", "MDhmsf"),
+    "KLOGTIMESTAMP": (rf"^([0-9]{{4}})?([0-9]{{2}})([0-9]{{2}}) {_CLOCK}", "YMDhmsf"),
+    "DOTTEDDAYTIMESTAMP": (rf"^([0-9]{{1,2}})\.([0-9]{{1,2}})\.([0-9]{{4}}),? {_CLOCK}", "DMYhmsf"),
     "CLOCKTIME": (rf"^{_CLOCK}", "hmsf"),
     "JULTIMESTAMP": (rf"^([A-Z][a-z]{{2}})[a-z]* ([0-9]{{1,2}}), ([0-9]{{4}}),? {_CLOCK}[ \u202f]([AP])M", "MDYhmsfp"),
     "COMPACTTIMESTAMP": (r"^([0-9]{2})([0-9]{2})([0-9]{2}) +([0-9]{1,2}):?([0-9]{2}):?([0-9]{2})", "YMDhms"),
@@ -91,7 +92,7 @@ def _parse(texts: pl.Series, kind: str) -> pl.DataFrame:
     clock = pl.concat_str(_hour(letters), pl.col("m").str.zfill(2), pl.col("s").str.zfill(2), separator=":")
     day = pl.lit(str(UNKNOWN_DAY))
     if "D" in letters:
-        month = pl.col("M").replace(_MONTHS)
+        month = pl.col("M").replace(_MONTHS).str.zfill(2)
         day = pl.concat_str(year.fill_null(str(UNKNOWN_YEAR)), month, pl.col("D").str.zfill(2), separator="-")
     moment = pl.concat_str(day, clock, separator=" ").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
     if "f" in letters:

@@ -22,6 +22,8 @@ def of_path(path: Path) -> str:
     """
     if path.is_file():
         return of_file(path)
+    if path == Path("-"):
+        raise InputError("-: a job reads what it can read again; write standard input to a file first")
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))

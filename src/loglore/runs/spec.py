@@ -48,8 +48,9 @@ def describe(fault: ValidationError, model: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return unknown_key(key, list(model.model_fields))
+    missing = [".".join(map(str, one["loc"])) for one in fault.errors() if one["type"] == "missing"]
     if error["type"] == "missing":
-        return f"key `{key}` is missing"
+        return f"key `{key}` is missing" if len(missing) == 1 else f"keys `{'`, `'.join(missing)}` are missing"
     more = len(fault.errors()) - 1
     return f"`{key}`: {error['msg']}, got {error['input']!r}" + (f" (and {more} more)" if more else "")
 
