@@ -20,10 +20,11 @@ import polars as pl
 from loglore.atomic import replacing, replacing_folder, sync
 from loglore.errors import InputError
 from loglore.logs import cache, headers, manifest, naming, reader, shards
+from loglore.logs.archives import compression
 from loglore.logs.fulltext import Writer
 from loglore.logs.manifest import Manifest, Source
 from loglore.logs.shards import Kinds, Shard, State
-from loglore.logs.stream import Stream, compression, fingerprint, follows, why_not_text
+from loglore.logs.stream import Stream, fingerprint, follows, why_not_text
 
 WORDS = "words.db"
 COUNTS = "counts.parquet"

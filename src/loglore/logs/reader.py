@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from loglore.errors import InputError
-from loglore.logs import events, headers, stream
+from loglore.logs import archives, events, headers, stream
 
 _GLOB = set("*?[")
 STDIN = Path("-")
@@ -121,7 +121,7 @@ def _decode(content: bytes) -> str:
 def _content(path: Path) -> bytes:
     if path == STDIN:
         content = sys.stdin.buffer.read()
-        suffix = stream.compression(content[:8])
+        suffix = archives.compression(content[:8])
     else:
         try:
             content = path.read_bytes()

@@ -6,22 +6,19 @@ whole log (its layouts, its year) has to be found in a sample or put right after
 damage; `Stream.fault` then says what happened.
 """
 
-import bz2
 import codecs
 import hashlib
-import lzma
 import os
 import re
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import polars as pl
 
 from loglore.errors import InputError
+from loglore.logs.archives import FAULTS, FRAMES, Decompressed, Limited, compression
 from loglore.logs.layouts import TWO_LINES, opening
 
 BLOCK_BYTES = 8 << 20
@@ -32,12 +29,6 @@ LONGEST_LINE = 16 << 20
 BINARY_SHARE = 0.1
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b\b")) + b"\x7f"
 _EMPTY = (b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# How compressed content begins; a file's name tells it, standard input has none.
-_MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz", b"(\xb5/\xfd": ".zst"}
-# Compressed bytes given to a library at a time: what one step loses when it meets damage.
-INPUT_BYTES = 64 << 10
-# What the four libraries raise for damaged or truncated input.
-FAULTS = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 # The first line of a record of two is in one block with the second, which has its time from it.
 _FIRST_OF_TWO = re.compile(opening(TWO_LINES[0]))
 _LONGEST_FIRST = 1000
@@ -143,8 +134,8 @@ class Stream:
     def pieces(self) -> Generator[bytes, None, None]:
         """The content from the offset on, decompressed, in pieces of about a block."""
         with self.path.open("rb") as raw:
-            limited = _Limited(raw, self.size)
-            if self.path.suffix not in _FRAMES:
+            limited = Limited(raw, self.size)
+            if self.path.suffix not in FRAMES:
                 raw.seek(self._offset)
                 limited.done = self._offset
                 yield from self._plain(limited)
@@ -156,15 +147,15 @@ class Stream:
                 if kept:
                     yield kept
 
-    def _plain(self, raw: "_Limited") -> Iterator[bytes]:
+    def _plain(self, raw: Limited) -> Iterator[bytes]:
         while piece := raw.read(self._block_bytes):
             self.on_read(raw.done - self._offset)
             yield piece
         if self.size is not None and raw.done < self.size:
             self.fault = f"it shrank from {self.size:,} to {raw.done:,} bytes while it was read"
 
-    def _decompressed(self, raw: "_Limited") -> Iterator[bytes]:
-        content = _Decompressed(raw, self.path.suffix)
+    def _decompressed(self, raw: Limited) -> Iterator[bytes]:
+        content = Decompressed(raw, self.path.suffix)
         while True:
             try:
                 piece = content.read(self._block_bytes)
@@ -259,96 +250,6 @@ class _Rest:
         return content
 
 
-class _Limited:
-    """A file that ends after some bytes, and counts what was read of it."""
-
-    def __init__(self, raw: IO[bytes], size: int | None) -> None:
-        self._raw = raw
-        self._size = size
-        self.done = 0
-
-    def read(self, count: int) -> bytes:
-        if self._size is not None:
-            count = min(count, max(self._size - self.done, 0))
-        piece = self._raw.read(count)
-        self.done += len(piece)
-        return piece
-
-
-class _Zstd:
-    """A decompressor of one zstd frame with the interface and the errors of those in `bz2` and `lzma`."""
-
-    def __init__(self) -> None:
-        import zstandard
-
-        self._error: type[Exception] = zstandard.ZstdError
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-
-    def decompress(self, content: bytes) -> bytes:
-        try:
-            return self._frame.decompress(content)
-        except self._error as fault:
-            raise ValueError(str(fault)) from None
-
-    @property
-    def eof(self) -> bool:
-        return self._frame.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._frame.unused_data
-
-
-_FRAMES: dict[str, Callable[[], Any]] = {
-    ".gz": lambda: zlib.decompressobj(wbits=31),
-    ".bz2": bz2.BZ2Decompressor,
-    ".xz": lzma.LZMADecompressor,
-    ".zst": _Zstd,
-}
-
-
-class _Decompressed:
-    """The content of a compressed file, frame after frame; what precedes a fault is given before it is raised."""
-
-    def __init__(self, raw: _Limited, suffix: str) -> None:
-        self._raw = raw
-        self._make = _FRAMES[suffix]
-        self._padding = b"\0" if suffix in (".gz", ".xz") else b""
-        self._frame: Any = None
-        self._input = b""
-        self._fault: Exception | None = None
-
-    def read(self, size: int) -> bytes:
-        if self._fault is not None:
-            raise self._fault
-        pieces: list[bytes] = []
-        have = 0
-        try:
-            while have < size and (content := self._input or self._raw.read(INPUT_BYTES)):
-                self._input = b""
-                pieces.append(self._step(content))
-                have += len(pieces[-1])
-            if have < size and self._frame is not None:
-                raise EOFError("its end is missing")
-        except FAULTS as fault:
-            if not have:
-                raise
-            self._fault = fault
-        return b"".join(pieces)
-
-    def _step(self, content: bytes) -> bytes:
-        if self._frame is None:
-            content = content.lstrip(self._padding) if self._padding else content
-            if not content:
-                return b""
-            self._frame = self._make()
-        piece: bytes = self._frame.decompress(content)
-        if self._frame.eof:
-            self._input = self._frame.unused_data
-            self._frame = None
-        return piece
-
-
 def fingerprint(path: Path, head: int = HEAD_BYTES, tail_at: int | None = None) -> Fingerprint:
     """The state of a file.
 
@@ -377,12 +278,7 @@ def fingerprint(path: Path, head: int = HEAD_BYTES, tail_at: int | None = None) 
 def follows(path: Path) -> bool:
     """Whether a reader can go on in the middle of the file: not in compressed ones, nor in UTF-16."""
     with path.open("rb") as raw:
-        return path.suffix not in _FRAMES and not raw.read(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-
-
-def compression(head: bytes) -> str:
-    """The suffix of files whose content begins so; "" where it is not compressed."""
-    return next((suffix for mark, suffix in _MAGIC.items() if head.startswith(mark)), "")
+        return path.suffix not in FRAMES and not raw.read(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
 def why_not_text(path: Path) -> str:
