@@ -38,7 +38,7 @@ def test_a_lost_node_s_part_of_the_weights_is_taken_over_by_those_that_are_left(
     (loss,) = report["cluster"]["losses"]
     assert report["cluster"]["starts"] == [3, 2] and report["processes"] == 2
     assert 0 < loss["from_step"] <= loss["after_step"] <= report["steps"]
-    assert re.match(r"worker \d: \w", loss["reason"]) and "Traceback" not in loss["reason"]
+    assert re.match(r"worker \d: .", loss["reason"]) and "Traceback" not in loss["reason"]
     shares = [row["here"] / row["parameters"] for row in events(place, "sharded")]
     assert shares == [pytest.approx(1 / 3, abs=0.05), pytest.approx(1 / 2, abs=0.05)]
     # No start was tried with the node that was lost, which Ray still took for alive.
