@@ -80,7 +80,7 @@ def test_follow_ups_go_on_and_show_the_log_once(scripted: ScriptedServer, log: P
 
 
 def test_a_full_context_starts_over_with_the_question_asked(scripted: ScriptedServer, log: Path) -> None:
-    scripted.answer = " ".join(["word"] * 200)
+    scripted.answer = " ".join(f"w{number}" for number in range(200))
     talk = conversation(scripted, log, context=700, answer=200)
     renewed = [talk.ask("What about this?").renewed for _ in range(4)]
     assert renewed[0]

@@ -41,6 +41,15 @@ def test_an_answer_that_goes_in_circles_is_ended(scripted: ScriptedServer) -> No
     assert endpoint.chat(question, max_tokens=9).text == scripted.answer
 
 
+def test_a_word_that_is_said_for_ever_is_ended_without_the_end_of_a_sentence(scripted: ScriptedServer) -> None:
+    scripted.answer = "It is off, so it " + "can " * 900
+    heard: list[str] = []
+    question = [{"role": "user", "content": "what?"}]
+    reply = Endpoint(scripted.url).chat(question, max_tokens=9, on_text=heard.append, end_circles=True)
+    assert (reply.text.rstrip(), reply.finish_reason) == ("It is off, so it can", "repeats")
+    assert len("".join(heard)) < len(scripted.answer) / 2
+
+
 def test_the_key_of_the_environment(scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLORE_ENDPOINT_KEY", "of-the-environment")
     Endpoint(scripted.url).chat(QUESTION, max_tokens=7)

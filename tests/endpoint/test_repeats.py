@@ -30,6 +30,12 @@ def test_numbers_of_a_list_count_on() -> None:
     assert text[: first_round(text)].rstrip() == f"Summary\n3. {said}"
 
 
+@pytest.mark.parametrize("word", ["can ", "no, ", "disk full; "])
+def test_a_word_that_is_said_for_ever_is_kept_once(word: str) -> None:
+    text = "Being off, it does so: " + word * 90
+    assert text[: first_round(text)].rstrip(" ;,") == "Being off, it does so: " + word.rstrip(" ;,")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -29,6 +29,7 @@ Message = dict[str, str]
 # Bytes a token where the server does not count for us. Log text runs from 2.0 (digits, hex) to 4 (prose); a low value
 # overestimates tokens, so that a prompt fits rather than not.
 BYTES_PER_TOKEN = 2.0
+LOOK_EVERY = 32  # pieces of an answer, between looks at whether it goes in circles
 SERVER_FAULT = 500  # HTTP status codes from here on are the server's fault
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -248,6 +249,7 @@ class _Collected:
         self._usage: dict[str, Any] = {}
         self._told = {"processed": 0, "total": 0, "cache": 0}
         self._kept: int | None = None
+        self._looked = 0
 
     def add(self, chunk: Any) -> None:
         now = time.monotonic() - self._start
@@ -265,8 +267,13 @@ class _Collected:
                 self._on_text(text)
 
     def goes_in_circles(self) -> bool:
-        """Whether the answer does so far; looked at where a piece ends a sentence or a line."""
-        if self._parts and self._parts[-1].rstrip(" ").endswith((".", "\n", "!", "?", ":", "。")):
+        """Whether the answer does so far; looked at where a piece ends a sentence or a line, and in long ones between.
+
+        A small model may also say a word for ever, and no sentence ends.
+        """
+        ends = bool(self._parts) and self._parts[-1].rstrip(" ").endswith((".", "\n", "!", "?", ":", "。"))
+        if ends or len(self._parts) - self._looked >= LOOK_EVERY:
+            self._looked = len(self._parts)
             self._kept = repeats.first_round("".join(self._parts))
         return self._kept is not None
 

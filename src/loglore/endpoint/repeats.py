@@ -31,12 +31,18 @@ def first_round(text: str) -> int | None:
         least = ROUNDS if plain[-length:] == text[-length:] else ROUNDS_OF_ITEMS
         rounds = max(least, -(-ALTOGETHER // length))
         if rounds * length <= end and _goes_round(plain, length, rounds):
+            period = _period(plain[-length:])
             start = end - rounds * length
-            while start and plain[start - 1] == plain[start - 1 + length]:
+            while start and plain[start - 1] == plain[start - 1 + period]:
                 start -= 1
-            ending = _ENDING.match(text, start + length)
-            return ending.end() if ending else start + length
+            ending = _ENDING.match(text, start + period)
+            return ending.end() if ending else start + period
     return None
+
+
+def _period(text: str) -> int:
+    """The length of what `text` is made of, said again and again: 3 of "no no no "; its own where that is all of it."""
+    return next(size for size in range(1, len(text) + 1) if text == text[:size] * (len(text) // size))
 
 
 def _goes_round(text: str, length: int, rounds: int) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Distinguishable in grey print and with the usual colour vision deficiencies, on white as on near-black.
 COLORS = ("#8a94a6", "#3b82c4", "#e08a2e", "#2f9e77", "#a56cc1", "#c25b6a")
-_INK, _LINE = "#1f2a37", "#d4d9e0"
+_INK, _LINE, _PAPER = "#1f2a37", "#d4d9e0", "#fffffe"
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -128,7 +128,7 @@ def svg(figure: "Figure", description: str) -> str:
     text = text[text.index("<svg") :]
     head, _, body = text.partition(">")
     view = head[head.index('viewBox="') :].split('"')[1]
-    body = body.replace(_INK, "currentColor").replace(_LINE, "var(--line)")
+    body = body.replace(_INK, "currentColor").replace(_LINE, "var(--line)").replace(_PAPER, "var(--paper)")
     label = escape(description, quote=True)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f'<svg {spaces} viewBox="{view}" role="img" aria-label="{label}">{body}'
@@ -176,7 +176,12 @@ def _one_model(
 
 
 def _number(axes: "Axes", spot: float, top: float, value: float) -> None:
-    axes.annotate(f"{value:.3f}", (spot, top), (0, 3), textcoords="offset points", ha="center", fontsize=7.5)
+    # On a ground of its own: a baseline's line may run behind it.
+    ground = {"boxstyle": "square,pad=0.1", "facecolor": _PAPER, "edgecolor": "none"}
+    label = f"{value:.3f}"
+    axes.annotate(
+        label, (spot, top), (0, 3), textcoords="offset points", ha="center", fontsize=7.5, bbox=ground, zorder=5
+    )
 
 
 def _legend(axes: "Axes", entries: tuple[list[Any], list[str]]) -> None:
