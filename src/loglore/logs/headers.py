@@ -68,7 +68,7 @@ def _parse(frame: pl.DataFrame, layouts: Sequence[str] | None = None) -> pl.Data
         frame, sample = _without(frame, records), _without(sample, records)
     directives = _directives(frame["text"]) if layouts is None else [name for name in layouts if name not in LAYOUTS]
     if directives:
-        parts.append(w3c.read(frame, directives))
+        parts.append(w3c.read(frame, directives).select(COLUMNS))
         frame, sample = _without(frame, parts[-1]), _without(sample, parts[-1])
     if layouts is None:
         assigned = _assign(sample, _possible(sample["text"]))

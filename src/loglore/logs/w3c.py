@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import polars as pl
 
-from loglore.logs import levels, timestamps
+from loglore.logs import levels, structured, timestamps
 
 NAME = "w3c"
 DIRECTIVE = "#Fields:"
@@ -90,19 +90,8 @@ def _pair(name: str) -> pl.Expr:
     return pl.lit(orjson.dumps(name).decode() + ':"') + value + pl.lit('"')
 
 
-_COLUMNS: dict[str, Any] = {
-    "row": pl.UInt32,
-    "text": pl.String,
-    "message": pl.String,
-    "time": pl.Datetime("us"),
-    "yearless": pl.Boolean,
-    "level": pl.String,
-    "component": pl.String,
-    "host": pl.String,
-    "pid": pl.String,
-    "layout": pl.String,
-    "fields": pl.String,
-}
+# What other structured lines say, and the line itself.
+_COLUMNS: dict[str, Any] = {"row": pl.UInt32, "text": pl.String, **structured.SCHEMA}
 
 
 def _filled(lines: pl.DataFrame, **told: pl.Expr) -> pl.DataFrame:
